@@ -1,0 +1,131 @@
+"""The one frozen dataclass that a model is built from, and the published sizes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from ifseg_rt.errors import CheckpointError
+
+OFA_PROMPT = "what is the segmentation map of the image? object:"
+
+Backbone = Literal["resnet", "efficientnet_lite2"]
+ResamplePositions = Literal["above_native", "always"]
+TokenizerKind = Literal["bpe", "words"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture of one model. Defaults are OFA's; spec section in brackets.
+
+    Attributes:
+        d_model: width D of both stacks.
+        heads: attention heads; D must be a multiple.
+        ffn_dim: hidden width of the feed-forward blocks.
+        encoder_layers: number of encoder layers.
+        decoder_layers: number of decoder layers.
+        backbone: which image backbone; the rest of the model knows only its ``feature_dim``.
+        backbone_blocks: bottlenecks per stage (ResNet only).
+        projection_hidden: hidden width of the feature projection; 0 = one linear layer, as OFA [4.3].
+        vocab_size: rows of the token embedding table.
+        max_text_positions: rows of the text position table [5].
+        image_bucket: side of the image position table, 42 [5].
+        grid: side of the native patch grid, 32 [header].
+        token_bucket: half the number of relative text buckets [5].
+        attn_scale_factor: queries are scaled by ``(factor * d) ** -0.5`` [6].
+        dropout: dropout in adaptation [11.4].
+        drop_path: largest stochastic depth rate in adaptation [11.4].
+        causal: decoder rows see only earlier rows [7].
+        readout_offset: decoder row that predicts patch 0. OFA reads row i for patch i, whose input is patch i-1
+            [7, surprise 2]; 1 reads the row whose input is the patch itself.
+        resample_positions: image positions are resampled from the native grid only for more than grid^2 patches
+            (the reference) [5, surprise 4] or always.
+        image_mean: mean per RGB channel of the unit-range image.
+        image_std: standard deviation likewise.
+        tokenizer: sub-words (OFA) or whole words (``micro``).
+        prompt_prefix: text before the category names [2].
+    """
+
+    name: str
+    d_model: int
+    heads: int
+    ffn_dim: int
+    encoder_layers: int
+    decoder_layers: int
+    backbone: Backbone = "resnet"
+    backbone_blocks: tuple[int, ...] = (3, 4, 6)
+    projection_hidden: int = 0
+    vocab_size: int = 59458
+    max_text_positions: int = 1026
+    image_bucket: int = 42
+    grid: int = 32
+    token_bucket: int = 256
+    attn_scale_factor: float = 2.0
+    dropout: float = 0.1
+    drop_path: float = 0.1
+    causal: bool = True
+    readout_offset: int = 0
+    resample_positions: ResamplePositions = "above_native"
+    image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    tokenizer: TokenizerKind = "bpe"
+    prompt_prefix: str = OFA_PROMPT
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.heads:
+            raise CheckpointError(f"model width {self.d_model} is not a multiple of its {self.heads} heads")
+        if self.readout_offset not in (0, 1):
+            raise CheckpointError(f"readout_offset must be 0 or 1, found {self.readout_offset}")
+
+    @property
+    def head_dim(self) -> int:
+        return self.d_model // self.heads
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for a checkpoint or JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            CheckpointError: a field is unknown or missing.
+        """
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise CheckpointError(
+                f"the model configuration has unknown fields: {', '.join(unknown)}",
+                hint="the checkpoint was written by a newer version; update ifseg-rt",
+            )
+        try:
+            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        except TypeError as error:
+            raise CheckpointError(f"the model configuration is incomplete: {error}") from error
+
+
+def _ofa(name: str, d_model: int, heads: int, layers: tuple[int, int], blocks: tuple[int, ...]) -> ModelConfig:
+    return ModelConfig(
+        name=name, d_model=d_model, heads=heads, ffn_dim=4 * d_model,
+        encoder_layers=layers[0], decoder_layers=layers[1], backbone_blocks=blocks,
+    )  # fmt: skip
+
+
+_TINY = _ofa("tiny", 256, 4, (4, 4), (3, 4, 6))
+
+PRESETS: dict[str, ModelConfig] = {
+    "tiny": _TINY,
+    "medium": _ofa("medium", 512, 8, (4, 4), (3, 4, 23)),
+    "base": _ofa("base", 768, 12, (6, 6), (3, 4, 23)),
+    "large": _ofa("large", 1024, 16, (12, 12), (3, 8, 36)),
+    "huge": _ofa("huge", 1280, 16, (24, 12), (3, 8, 36)),
+    "mini": replace(_ofa("mini", 64, 4, (2, 2), (1, 1, 1)), ffn_dim=128),
+    "micro": ModelConfig(
+        name="micro", d_model=128, heads=2, ffn_dim=384, encoder_layers=2, decoder_layers=1,
+        backbone="efficientnet_lite2", backbone_blocks=(), projection_hidden=384, vocab_size=1200,
+        max_text_positions=258, causal=False, readout_offset=1, resample_positions="always",
+        image_mean=(127 / 255, 127 / 255, 127 / 255), image_std=(128 / 255, 128 / 255, 128 / 255),
+        tokenizer="words", prompt_prefix="",
+    ),  # fmt: skip
+}
