@@ -1,0 +1,53 @@
+"""What a measurement ran on: a figure without its machine cannot be compared."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ("ifseg-rt", "numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "torch")
+
+
+def processor_name() -> str:
+    """Return the processor's name as the operating system tells it."""
+    facts = Path("/proc/cpuinfo")
+    if facts.is_file():
+        for line in facts.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, which in a container is fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def package_versions() -> dict[str, str]:
+    """Return the installed versions of the packages that decide the figures."""
+    found: dict[str, str] = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine_facts() -> dict[str, object]:
+    """Return processor, cores, load, system, Python and package versions, ready for JSON.
+
+    ``load`` is the one-minute load average when the function is called: above the number of cores, times are not clean.
+    """
+    return {
+        "cpu": processor_name(),
+        "cores": usable_cores(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": package_versions(),
+    }
