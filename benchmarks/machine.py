@@ -38,15 +38,26 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def machine_facts() -> dict[str, object]:
-    """Return processor, cores, load, system, Python and package versions, ready for JSON.
+def load_average() -> float | None:
+    """Return the one-minute load average: when other work fills the cores before a timing starts, it is not clean."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
-    ``load`` is the one-minute load average when the function is called: above the number of cores, times are not clean.
-    """
+
+def peak_memory_mb() -> float | None:
+    """Return the largest resident size this process has had, in MB; ``None`` where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+
+
+def machine_facts() -> dict[str, object]:
+    """Return processor, cores, system, Python and package versions, ready for JSON."""
     return {
         "cpu": processor_name(),
         "cores": usable_cores(),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": package_versions(),

@@ -1,0 +1,39 @@
+"""What every benchmark command shares: how it fails and how it shows progress."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, IfsegError
+
+
+def run_command(parser: ArgumentParser, work: Callable[[Namespace], None], argv: Sequence[str] | None) -> int:
+    """Parse, work, and turn the project's errors into one clear line and their exit code.
+
+    ``--debug`` is added to the parser and lets the traceback through.
+    """
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(argv)
+    try:
+        work(options)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED_EXIT_CODE
+    except IfsegError as error:
+        if options.debug:
+            raise
+        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    return 0
+
+
+def progress_bar() -> Progress:
+    """Return a progress bar on stderr that vanishes when done and stays away where there is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
