@@ -1,0 +1,57 @@
+"""Real-time semantic segmentation from a list of words, on NumPy, OpenCV and an inference run time.
+
+Example:
+    >>> from ifseg_rt import Segmenter
+    >>> with Segmenter("model.onnx") as segmenter:
+    ...     result = segmenter(frame)
+
+Names are loaded when first used: importing the package alone takes a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ifseg_rt.artifact import Artifact, read_artifact
+    from ifseg_rt.errors import IfsegError
+    from ifseg_rt.result import Result
+    from ifseg_rt.segmenter import Segmenter
+
+    __version__: str
+
+__all__ = ["Artifact", "IfsegError", "Result", "Segmenter", "__version__", "read_artifact"]
+
+_HOMES = {
+    "Artifact": "ifseg_rt.artifact",
+    "IfsegError": "ifseg_rt.errors",
+    "Result": "ifseg_rt.result",
+    "Segmenter": "ifseg_rt.segmenter",
+    "read_artifact": "ifseg_rt.artifact",
+}
+_VERSION_WITHOUT_METADATA = "0.1.0"  # a checkout that was never installed has no metadata to ask
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  (module attributes have any type)
+    if name == "__version__":
+        value: Any = _installed_version()
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
+
+
+def _installed_version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("ifseg-rt")
+    except metadata.PackageNotFoundError:
+        return _VERSION_WITHOUT_METADATA
