@@ -26,7 +26,6 @@ class ModelConfig:
         decoder_layers: number of decoder layers.
         backbone: which image backbone; the rest of the model knows only its ``feature_dim``.
         backbone_blocks: bottlenecks per stage (ResNet only).
-        projection_hidden: hidden width of the feature projection; 0 = one linear layer, as OFA [4.3].
         vocab_size: rows of the token embedding table.
         max_text_positions: rows of the text position table [5].
         image_bucket: side of the image position table, 42 [5].
@@ -54,7 +53,6 @@ class ModelConfig:
     decoder_layers: int
     backbone: Backbone = "resnet"
     backbone_blocks: tuple[int, ...] = (3, 4, 6)
-    projection_hidden: int = 0
     vocab_size: int = 59458
     max_text_positions: int = 1026
     image_bucket: int = 42
@@ -123,7 +121,7 @@ PRESETS: dict[str, ModelConfig] = {
     "mini": replace(_ofa("mini", 64, 4, (2, 2), (1, 1, 1)), ffn_dim=128),
     "micro": ModelConfig(
         name="micro", d_model=128, heads=2, ffn_dim=384, encoder_layers=2, decoder_layers=1,
-        backbone="efficientnet_lite2", backbone_blocks=(), projection_hidden=384, vocab_size=1200,
+        backbone="efficientnet_lite2", backbone_blocks=(), vocab_size=1200,
         max_text_positions=258, causal=False, readout_offset=1, resample_positions="always",
         image_mean=(127 / 255, 127 / 255, 127 / 255), image_std=(128 / 255, 128 / 255, 128 / 255),
         tokenizer="words", prompt_prefix="",

@@ -46,17 +46,7 @@ class Encoder(nn.Module):
         self.layernorm_embedding = nn.LayerNorm(d)
         self.type_embedding = nn.Embedding(2, d)
         self.embed_images = build_backbone(config)
-        features = self.embed_images.feature_dim
-        self.image_proj: nn.Module = (
-            nn.Sequential(
-                nn.LayerNorm(features),
-                nn.Linear(features, config.projection_hidden),
-                nn.GELU(),
-                nn.Linear(config.projection_hidden, d),
-            )
-            if config.projection_hidden
-            else nn.Linear(features, d)
-        )
+        self.image_proj = nn.Linear(self.embed_images.feature_dim, d)
         self.patch_layernorm_embedding = nn.LayerNorm(d)
         self.embed_positions = nn.Embedding(config.max_text_positions, d)
         self.embed_image_positions = nn.Embedding(config.image_bucket**2 + 1, d)

