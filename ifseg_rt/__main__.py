@@ -1,0 +1,10 @@
+"""``python -m ifseg_rt`` is the ``ifseg-rt`` command."""
+
+from __future__ import annotations
+
+import sys
+
+from ifseg_rt.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
