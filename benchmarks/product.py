@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ifseg_rt.errors import IfsegError
@@ -29,7 +30,7 @@ def adapt(base: str, names_file: Path, out: Path, *, steps: int | None, seed: in
     arguments = ["--base", base, "--categories-file", str(names_file), "--out", str(out), "--seed", str(seed)]
     if steps is not None:
         arguments += ["--steps", str(steps)]
-    _run("train.adapt", arguments)
+    run_step("train.adapt", arguments)
 
 
 def export(checkpoint: Path, out: Path, *, size: str | None) -> None:
@@ -43,13 +44,23 @@ def export(checkpoint: Path, out: Path, *, size: str | None) -> None:
     Raises:
         IfsegError: the command failed; it has said why on stderr.
     """
-    _run("export.to_onnx", [str(checkpoint), "-o", str(out), *(["--size", size] if size else [])])
+    run_step("export.to_onnx", [str(checkpoint), "-o", str(out), *(["--size", size] if size else [])])
 
 
-def _run(module: str, arguments: list[str]) -> None:
-    # stdout of the step joins stderr: the stdout of a benchmark is its table and nothing else.
-    code = subprocess.run([sys.executable, "-m", module, *arguments], stdout=sys.stderr, check=False).returncode
-    if code:
-        failure = IfsegError(f"python -m {module} ended with exit code {code}", hint="its own message stands above")
-        failure.exit_code = code
+def run_step(module: str, arguments: Sequence[str], *, capture: bool = False) -> str:
+    """Run ``python -m module`` and return its stdout if captured.
+
+    Otherwise its stdout joins stderr: the stdout of a benchmark is its own table and nothing else.
+
+    Raises:
+        IfsegError: the command failed, with its exit code; it has said why on stderr.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    answer = subprocess.run(command, stdout=subprocess.PIPE if capture else sys.stderr, text=True, check=False)
+    if answer.returncode:
+        failure = IfsegError(
+            f"python -m {module} ended with exit code {answer.returncode}", hint="its own message stands above"
+        )
+        failure.exit_code = answer.returncode
         raise failure
+    return answer.stdout or ""

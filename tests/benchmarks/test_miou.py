@@ -54,7 +54,7 @@ def test_words_go_through_adapt_and_export(
             target.write_bytes(color_model.read_bytes())
             target.with_suffix(".json").write_bytes(color_model.with_suffix(".json").read_bytes())
 
-    monkeypatch.setattr(product, "_run", run)
+    monkeypatch.setattr(product, "run_step", run)
     options = ["--dataset", color_set, "--steps", 7, "--size", "64", "--limit", 2, "--keep", tmp_path / "made"]
     assert miou.main([str(option) for option in options]) == 0
     assert [module for module, _ in asked] == ["train.adapt", "export.to_onnx"] * 2
@@ -98,7 +98,7 @@ def test_too_few_categories_are_refused(color_model: Path, color_set: Path, caps
 
 def test_a_failing_step_gives_its_own_exit_code() -> None:
     with pytest.raises(IfsegError, match=r"no_such_module ended with exit code 1") as caught:
-        product._run("benchmarks.no_such_module", [])
+        product.run_step("benchmarks.no_such_module", [])
     assert caught.value.exit_code == 1
 
 
