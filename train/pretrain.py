@@ -67,7 +67,7 @@ def pretrain(args: argparse.Namespace, say: Callable[[str], None]) -> None:
     from train.pretrain_features import extract_all
 
     if not (args.data / "msrc_v2").is_dir():
-        raise CheckpointError(f"no pre-training data in {args.data}", hint="expected the folders msrc_v2, idd_lite, ...")
+        raise CheckpointError(f"no pre-training data in {args.data}", hint="expected folders such as msrc_v2")
     pictures = collect(args.data)
     say(f"{len(pictures.train)} labelled pictures, {len(pictures.photos)} photos, {len(pictures.words)} words")
 
@@ -106,7 +106,15 @@ def pretrain(args: argparse.Namespace, say: Callable[[str], None]) -> None:
         for tensor in [*model.parameters(), *model.buffers()]:
             if tensor.is_floating_point():
                 tensor.copy_(tensor.half().float())
-    save(model, space.words, provenance, args.out)
+    from train import pretrain_words
+    from train.checkpoint import Checkpoint, save_checkpoint
+    from train.tokenizer import WordTokenizer
+
+    aliases = {a: w for a, w in pretrain_words.ALIASES.items() if w in space.id_of and a not in space.id_of}
+    entry = WordTokenizer(space.id_of, aliases).to_entry()
+    save_checkpoint(
+        Checkpoint(model.config, model.state_dict(), tokenizer=entry, provenance=provenance), args.out, half=True
+    )
     say(f"wrote {args.out}")
 
 

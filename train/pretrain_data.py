@@ -98,7 +98,9 @@ def _run_lengths(mask: NDArray[np.bool_], axis: int) -> NDArray[np.int32]:
     return out if axis == 1 else out.T
 
 
-def _touching(mask: NDArray[np.bool_], other: NDArray[np.bool_], max_ratio: float) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+def _touching(
+    mask: NDArray[np.bool_], other: NDArray[np.bool_], max_ratio: float
+) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Pairs (component of ``mask``, component of ``other``) that touch and are of comparable width."""
     pairs = []
     count, components, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))

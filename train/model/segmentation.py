@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from train.config import ModelConfig
 from train.model.decoder import Decoder
 from train.model.encoder import Encoder
 from train.model.positions import Grid
+
+if TYPE_CHECKING:
+    from train.vocabulary import Vocabulary
 
 BOS_ID = 0
 _FROZEN_PREFIXES = ("encoder.embed_tokens.", "encoder.embed_images.", "encoder.image_proj.")
@@ -26,6 +30,11 @@ class IFSegModel(nn.Module):
 
     prompt_ids: Tensor
     category_embedding: Tensor
+    # Filled in by train.load, which knows files; the model itself works from the two buffers above.
+    vocabulary: Vocabulary
+    category_ids: list[list[list[int]]]
+    tokenizer_entry: dict[str, Any]
+    provenance: dict[str, Any]
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -1,0 +1,218 @@
+"""``load_model``: one call for every kind of checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ifseg_rt.errors import CheckpointError, VocabularyError
+from train import hub
+from train.checkpoint import Checkpoint, file_sha256, is_own_document, parse_checkpoint
+from train.ofa_layout import fill_model, from_hugging_face, infer_config
+from train.prompt import build_prompt
+from train.safe_pickle import load_untrusted
+from train.tokenizer import BpeTokenizer, Tokenizer, WordTokenizer
+from train.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from train.model import IFSegModel
+
+MICRO = Path(__file__).parent / "assets" / "micro.pt"
+_HF_WEIGHTS = "pytorch_model.bin"
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model without, or with, a vocabulary, and what is known of where it came from.
+
+    Attributes:
+        model: the weights, in eval mode.
+        stored: our own checkpoint's other contents; ``None`` for foreign files.
+        folder: where tokenizer files may lie beside the weights.
+        categories: category names the reference's checkpoint records, if any.
+        provenance: ``base`` and ``base_sha256``, and for our own files everything they recorded.
+        adapted: whether the weights have been adapted to categories.
+    """
+
+    model: IFSegModel
+    stored: Checkpoint | None
+    folder: Path
+    categories: tuple[str, ...]
+    provenance: dict[str, Any]
+    adapted: bool
+
+
+def load_base(source: str | Path, *, seed: int = 0) -> Base:
+    """Reads ``"micro"``, our own ``ckpt.pt``, a fairseq ``.pt``, a Hugging Face folder or a hub id.
+
+    Args:
+        source: which.
+        seed: for the segmentation tables that an un-adapted OFA lacks (spec 11.5).
+
+    Raises:
+        CheckpointError: missing, foreign, unsafe, damaged, or not fitting; see the message.
+    """
+    from train.model import IFSegModel
+
+    path = _locate(source)
+    weights = path / _HF_WEIGHTS if path.is_dir() else path
+    document = load_untrusted(weights)
+    stored: Checkpoint | None = None
+    categories: tuple[str, ...] = ()
+    if is_own_document(document):
+        stored = parse_checkpoint(document, str(path))
+        config, state = stored.config, dict(stored.state)
+    else:
+        state, categories = _foreign_state(document, str(path))
+        config = infer_config(state, str(path))
+    model = IFSegModel(config)
+    adapted = fill_model(model, state, str(path), seed=seed)
+    provenance = {"base": str(source) if path == MICRO else path.name, "base_sha256": file_sha256(weights)}
+    if stored is not None:
+        adapted = bool(stored.vocabulary.categories)
+        if adapted:
+            provenance = dict(stored.provenance)
+    return Base(model.eval(), stored, weights.parent, categories, provenance, adapted)
+
+
+def _locate(source: str | Path) -> Path:
+    path = Path(source)
+    if str(source) == "micro" and not path.exists():
+        path = MICRO
+        if not path.is_file():
+            raise CheckpointError("the shipped base model is missing from this installation", hint="reinstall ifseg-rt")
+    if not path.exists() and hub.is_hub_id(str(source)):
+        return hub.download(str(source), hub.MODEL_FILES)
+    if path.is_dir() and not ((path / "config.json").is_file() and (path / _HF_WEIGHTS).is_file()):
+        raise CheckpointError(
+            f"the folder {path} is not a Hugging Face OFA folder: expected config.json and {_HF_WEIGHTS}"
+        )
+    return path
+
+
+def _foreign_state(document: object, origin: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Tensors under fairseq's names, and the category list of the reference's options."""
+    import torch
+
+    wrapped = document if isinstance(document, dict) else {}
+    inner = wrapped.get("model", wrapped)
+    if not isinstance(inner, dict):
+        raise CheckpointError(f"{origin} holds no model weights", hint="expected a checkpoint with a 'model' entry")
+    state = {str(k): v for k, v in inner.items() if isinstance(v, torch.Tensor)}
+    return from_hugging_face(state), _recorded_categories(wrapped.get("cfg"))
+
+
+def _recorded_categories(cfg: object) -> tuple[str, ...]:
+    """``category_list`` ("sky, road") from wherever the reference's configuration keeps it."""
+    if isinstance(cfg, argparse.Namespace):
+        cfg = vars(cfg)
+    if not isinstance(cfg, dict):
+        return ()
+    found = cfg.get("category_list")
+    if isinstance(found, str) and found.strip():
+        return tuple(" ".join(name.split()) for name in found.split(",") if name.strip())
+    for value in cfg.values():
+        nested = _recorded_categories(value)
+        if nested:
+            return nested
+    return ()
+
+
+def find_tokenizer(base: Base, folder: str | Path | None = None) -> Tokenizer:
+    """The base's tokenizer: its own words, or BPE files from ``folder``, beside the weights, or the hub.
+
+    Raises:
+        VocabularyError: files that are given or found are damaged or another vocabulary's.
+        CheckpointError: there are none, and the hub is out of reach.
+    """
+    if base.stored is not None and base.stored.word_tokenizer is not None:
+        return base.stored.word_tokenizer
+    if folder is not None:
+        return BpeTokenizer.from_folder(Path(folder))
+    try:
+        return BpeTokenizer.from_folder(base.folder)
+    except VocabularyError as error:
+        if "no tokenizer files" not in str(error):
+            raise
+    return BpeTokenizer.from_folder(hub.download(hub.BART_TOKENIZER, hub.TOKENIZER_FILES))
+
+
+def load_model(
+    path: str | Path,
+    categories: Vocabulary | str | Path | Sequence[str] | None = None,
+    *,
+    tokenizer: str | Path | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+) -> IFSegModel:
+    """A model ready to segment into categories.
+
+    Args:
+        path: ``"micro"``, our own ``ckpt.pt``, a fairseq checkpoint, a Hugging Face OFA folder or hub id.
+        categories: names (text, list, file or vocabulary); ``None`` takes those that the checkpoint carries.
+        tokenizer: folder with BPE files, for OFA models without them beside the weights.
+        device: torch device.
+        seed: for the segmentation tables that an un-adapted OFA lacks.
+
+    Returns:
+        A module in eval mode: normalised float32 ``[B, 3, H, W]`` RGB -> logits ``[B, h * w, C]``, with the
+        attributes ``vocabulary``, ``provenance``, ``tokenizer_entry`` and ``category_ids``.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        VocabularyError: no categories, or some that the model cannot read.
+    """
+    base = load_base(path, seed=seed)
+    model = base.model
+    if categories is None and base.stored is not None and base.stored.vocabulary.categories:
+        stored = base.stored
+        give_vocabulary(model, stored.vocabulary, stored.prompt_ids, stored.category_ids, stored.tokenizer)
+    else:
+        wanted: Any = categories if categories is not None else base.categories
+        if not wanted:
+            raise VocabularyError(
+                f"{path} carries no categories", hint='give some, e.g. categories="sky, road, traffic light"'
+            )
+        vocabulary = Vocabulary.of(wanted)
+        found = find_tokenizer(base, tokenizer)
+        prompt_ids, category_ids = build_prompt(found, vocabulary, model.config.prompt_prefix)
+        give_vocabulary(model, vocabulary, prompt_ids, category_ids, tokenizer_entry(found))
+    model.provenance = {**base.provenance, "adapted": base.adapted}
+    return model.to(device)
+
+
+def tokenizer_entry(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What a checkpoint records of its tokenizer: the words themselves, or kind and hash of the BPE files."""
+    if isinstance(tokenizer, WordTokenizer):
+        return tokenizer.to_entry()
+    return {"kind": tokenizer.kind, "identity": tokenizer.identity}
+
+
+def give_vocabulary(
+    model: IFSegModel,
+    vocabulary: Vocabulary,
+    prompt_ids: list[int],
+    category_ids: list[list[list[int]]],
+    entry: dict[str, Any],
+) -> None:
+    """Sets the vocabulary and records it on the model for whoever saves or exports it."""
+    model.set_vocabulary(prompt_ids, category_ids)
+    model.vocabulary = vocabulary
+    model.category_ids = category_ids
+    model.tokenizer_entry = entry
+
+
+def checkpoint_of(model: IFSegModel, provenance: dict[str, Any]) -> Checkpoint:
+    """The checkpoint of a model with a vocabulary, for :func:`train.checkpoint.save_checkpoint`."""
+    return Checkpoint(
+        config=model.config,
+        state=model.state_dict(),
+        vocabulary=model.vocabulary,
+        prompt_ids=model.prompt_ids.tolist(),
+        category_ids=model.category_ids,
+        tokenizer=model.tokenizer_entry,
+        provenance=provenance,
+    )

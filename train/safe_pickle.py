@@ -1,0 +1,42 @@
+"""Reads a PyTorch file without running any code that it may carry."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+from ifseg_rt.errors import CheckpointError
+
+_GLOBAL = re.compile(r"(?:GLOBAL|class|global) ([\w.]+)")
+
+
+def load_untrusted(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds; callers check
+    """Unpickles tensors, containers and plain values; of classes only ``argparse.Namespace``.
+
+    The reference's trainer stores its options as a pickled ``argparse.Namespace`` (spec 12.1); nothing else is
+    needed, and everything else is refused.
+
+    Raises:
+        CheckpointError: no such file, no PyTorch file, truncated, or holding anything else than the above.
+    """
+    import torch
+
+    if not path.is_file():
+        raise CheckpointError(f"no such checkpoint: {path}", hint="give a file, a folder, a hub id, or 'micro'")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = _GLOBAL.search(str(error))
+        if found is not None:
+            raise CheckpointError(
+                f"{path} holds a Python object that is not loaded: {found.group(1)}",
+                hint="such a file can run code; re-save its tensors alone with torch.save(state_dict)",
+            ) from error
+        raise CheckpointError(f"{path} is not a PyTorch checkpoint, or is damaged", hint="download it again") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is not a PyTorch checkpoint, or is damaged: {reason}") from error
