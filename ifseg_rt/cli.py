@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -51,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     try:
         options = _parser().parse_args(arguments)
-        _end_cleanly_on_sigterm()
-        from ifseg_rt.command import run
+        with _clean_end_on_sigterm():
+            from ifseg_rt.command import run
 
-        run(options)
+            run(options)
     except SystemExit as error:  # --help and --version
         return int(error.code or 0)
     except _TerminatedError:
@@ -81,14 +83,21 @@ def _failed(message: str, hint: str | None, code: int) -> int:
     return code
 
 
-def _end_cleanly_on_sigterm() -> None:
+@contextmanager
+def _clean_end_on_sigterm() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C: otherwise a video being written would stay without its index."""
+
     def end(number: int, frame: FrameType | None) -> NoReturn:
         raise _TerminatedError
 
+    if threading.current_thread() is not threading.main_thread():
+        yield  # the caller owns the signals
+        return
+    before = signal.signal(signal.SIGTERM, end)
     try:
-        signal.signal(signal.SIGTERM, end)  # otherwise a video being written would stay without its index
-    except ValueError:
-        return  # not the main thread: the caller owns the signals
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
             found = find_sources(options.sources)
             sources = list(found.found)
             if found.ignored:
-                talk.note(f"{found.ignored} files beside them are neither pictures nor videos and are left out")
+                talk.note(f"left out, being neither pictures nor videos: {found.ignored} files")
         if len(sources) == 1:
             # Before minutes of adaptation: a camera that is not there should be known at once.
             stack.enter_context(closing(sources[0]))

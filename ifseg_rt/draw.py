@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ifseg_rt.frames import ColorOrder
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_KNOWS_UNICODE = int(cv2.__version__.split(".")[0]) >= 5
 _PANEL_OPACITY = 0.65
 _SMALLEST_SHOWN_SHARE = 0.0005  # below 0.1 % after rounding, a class is a few stray pixels
 
@@ -73,13 +74,11 @@ def draw_legend(picture: NDArray[np.uint8], entries: Sequence[LegendEntry], orde
         return
     text_width = max(cv2.getTextSize(text, _FONT, scale, thickness)[0][0] for text in texts)
     margin, swatch = row // 3, int(row * 0.7)
-    panel = picture[
-        margin : min(height, margin + row * len(texts) + margin),
-        margin : min(width, margin + swatch + text_width + 3 * margin),
-    ]
+    bottom, right = margin + row * len(texts) + margin, 4 * margin + swatch + text_width
+    panel = picture[margin : min(height, bottom), margin : min(width, right)]
     panel[:] = (panel * (1.0 - _PANEL_OPACITY)).astype(np.uint8)
     for index, text in enumerate(texts):
-        top = margin + margin // 2 + index * row
+        top = 2 * margin - margin // 4 + index * row
         left = 2 * margin
         if index < len(shown):
             color = shown[index].color if order == "rgb" else shown[index].color[::-1]
@@ -90,5 +89,5 @@ def draw_legend(picture: NDArray[np.uint8], entries: Sequence[LegendEntry], orde
 
 
 def _drawable(name: str) -> str:
-    # OpenCV's built-in fonts hold ASCII only and draw anything else as several question marks.
-    return name.encode("ascii", "replace").decode()
+    # Up to OpenCV 4 the built-in fonts hold ASCII only and draw every other letter as several question marks.
+    return name if _FONT_KNOWS_UNICODE else name.encode("ascii", "replace").decode()

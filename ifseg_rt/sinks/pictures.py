@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ifseg_rt.result import Result
     from ifseg_rt.sources import Frame
 
+_JPEG = (".jpg", ".jpeg")
 _JPEG_QUALITY = 92
 
 
@@ -47,8 +48,10 @@ def write_picture(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -
     Raises:
         IfsegError: the format is unknown or the file system refuses.
     """
+    # Other encoders warn about a setting that is not theirs.
+    settings = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix.lower() in _JPEG else []
     try:
-        encoded, content = cv2.imencode(path.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        encoded, content = cv2.imencode(path.suffix, picture, settings)
     except cv2.error as error:
         raise IfsegError(f"cannot write {path}: OpenCV has no writer for {path.suffix} files") from error
     if not encoded:
