@@ -97,7 +97,7 @@ class SourceProgress:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # file names may hold [brackets]
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),

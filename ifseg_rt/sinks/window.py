@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from ifseg_rt.quiet import native_noise_hidden
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -43,9 +45,7 @@ class Window:
     def show(self, picture: NDArray[np.uint8], caption: str) -> bool:
         """Show one H x W x 3 uint8 BGR picture; ``False`` once the user wants to stop."""
         if not self._opened:
-            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
-            cv2.resizeWindow(self._title, picture.shape[1], picture.shape[0])
-            self._opened = True
+            self._open(picture)
         cv2.imshow(self._title, picture)
         cv2.setWindowTitle(self._title, caption)
         return not _wants_to_stop(cv2.waitKey(1)) and self._visible()
@@ -60,6 +60,14 @@ class Window:
         if self._opened:
             cv2.destroyAllWindows()
             self._opened = False
+
+    def _open(self, picture: NDArray[np.uint8]) -> None:
+        with native_noise_hidden():  # Qt complains about fonts that a window without text does not need
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            cv2.resizeWindow(self._title, picture.shape[1], picture.shape[0])
+            cv2.imshow(self._title, picture)
+            cv2.waitKey(1)
+        self._opened = True
 
     def _visible(self) -> bool:
         return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
