@@ -58,10 +58,24 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         raise SourceError(f"{path} is not a readable picture: the file is empty")
     try:
         with native_noise_hidden():
-            # Through memory: cv2.imread would fill the missing rows of a cut-off JPEG with grey and say nothing.
+            # Through memory: any file name works, and OpenCV 5 refuses cut-off files that cv2.imread fills with grey.
             picture = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise SourceError(f"{path} is not a readable picture: {error.err}") from error
-    if picture is None or picture.size == 0:
+    if picture is None or picture.size == 0 or _is_cut_off_jpeg(content):
         raise SourceError(f"{path} is not a readable picture: its content is corrupt, cut off or of another kind")
     return picture  # type: ignore[return-value]
+
+
+def _is_cut_off_jpeg(content: bytes) -> bool:
+    # OpenCV 4 decodes a JPEG whose end is missing and fills the rest with grey. Inside the picture data 0xFF is always
+    # followed by 0 or a restart mark, so the end mark can only be the end; a thumbnail's lies before the data starts.
+    if not content.startswith(b"\xff\xd8"):
+        return False
+    position = 2
+    while position + 4 <= len(content) and content[position] == 0xFF:
+        mark = content[position + 1]
+        if mark == 0xDA:  # start of scan
+            return content.find(b"\xff\xd9", position) < 0
+        position += 1 if mark == 0xFF else 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+    return False
