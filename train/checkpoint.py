@@ -62,8 +62,6 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, half: bool = False) -
         path: where.
         half: store floating-point tensors in float16 (exact only for weights that already are).
     """
-    import torch
-
     state = {
         name: (tensor.detach().cpu().half() if half and tensor.is_floating_point() else tensor.detach().cpu()).clone()
         for name, tensor in checkpoint.state.items()
@@ -80,7 +78,13 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, half: bool = False) -
         "provenance": checkpoint.provenance,
         "model": state,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(document, path)
+
+
+def write_atomically(document: Any, path: Path) -> None:  # noqa: ANN401 - whatever torch.save takes
+    """``torch.save`` to a temporary file beside ``path``, then rename over it."""
+    import torch
+
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

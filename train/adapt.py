@@ -1,0 +1,186 @@
+"""``python -m train.adapt``: from a base model and a list of words to an adapted checkpoint, without any image."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, CheckpointError, DeviceError, IfsegError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from train.adaptation import Adaptation, Progress
+
+_EPILOG = """exit codes: 0 done, 2 usage, 5 device, 7 checkpoint, 8 categories, 130 interrupted (resume with --resume).
+Several GPUs: torchrun --nproc-per-node N -m train.adapt ..."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.adapt",
+        description="Adapt a pre-trained model to a category list with artificial images made of words.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--base", default="micro", help="micro, a checkpoint, a Hugging Face OFA folder or hub id")
+    names = parser.add_mutually_exclusive_group()
+    names.add_argument("--categories", help='comma-separated, e.g. "sky, road, traffic light"')
+    names.add_argument("--categories-file", type=Path, help="one per line: name, synonym, synonym #rrggbb")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
+    parser.add_argument("--steps", type=int, default=2000, help="updates (default 2000; 0 only sets the vocabulary)")
+    parser.add_argument("--batch-size", type=int, default=16, help="artificial images per update (default 16)")
+    parser.add_argument("--lr", type=float, default=5e-5, help="peak learning rate (default 5e-5)")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same result (default 0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default auto)")
+    parser.add_argument("--image-size", default="512", help="export size to record: 512 or HxW (default 512)")
+    parser.add_argument("--tokenizer", type=Path, help="folder with BPE files, where the base has none beside it")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT.resume if it is there")
+    parser.add_argument("--save-every", type=int, default=100, help="updates between resume files (default 100)")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device of a name; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        DeviceError: no such device here.
+    """
+    import os
+
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"unknown device {name!r}", hint="use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceError("no CUDA device is usable here", hint="use --device cpu")
+        index = device.index if device.index is not None else int(os.environ.get("LOCAL_RANK", "0"))
+        if index >= torch.cuda.device_count():
+            raise DeviceError(f"there is no CUDA device {index}; found {torch.cuda.device_count()}")
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+    return device
+
+
+def run(args: argparse.Namespace) -> None:
+    """Loads, adapts, saves; writes the checkpoint's path to standard output."""
+    from train.adaptation import Adaptation, AdaptationConfig
+    from train.distributed import process_group
+    from train.image_size import parse_size
+    from train.progress import training_progress
+
+    config = AdaptationConfig(args.steps, args.batch_size, args.lr, args.seed)
+    height, width = parse_size(args.image_size)
+    if not args.out.parent.is_dir():
+        raise UsageError(f"the folder {args.out.parent} for the checkpoint does not exist")
+    if args.save_every < 1:
+        raise UsageError(f"--save-every must be at least 1, found {args.save_every}")
+    device = choose_device(args.device)
+    from train.load import load_model
+    from train.vocabulary import Vocabulary
+
+    wanted: Vocabulary | None = None
+    if args.categories_file is not None:
+        wanted = Vocabulary.from_file(args.categories_file)
+    elif args.categories is not None:
+        wanted = Vocabulary.parse(args.categories)
+    with process_group(device) as leader:
+        model = load_model(args.base, wanted, tokenizer=args.tokenizer, device=str(device), seed=args.seed)
+        adaptation = Adaptation(model, config)
+        resume_file = args.out.with_name(args.out.name + ".resume")
+        if args.resume:
+            _restore(adaptation, resume_file)
+        with training_progress(config.steps, adaptation.step, enabled=leader and not args.quiet) as show:
+
+            def on_update(progress: Progress) -> None:
+                show(progress)
+                if leader and progress.step % args.save_every == 0 and progress.step < progress.steps:
+                    _save_resume(adaptation, resume_file)
+
+            try:
+                adaptation.run(on_update)
+            except KeyboardInterrupt:
+                if leader:
+                    _save_resume(adaptation, resume_file)
+                    sys.stderr.write(f"interrupted at step {adaptation.step}; go on with --resume\n")
+                raise
+        if leader:
+            _save_result(adaptation, args, (height, width))
+            resume_file.unlink(missing_ok=True)
+            sys.stdout.write(f"{args.out}\n")
+
+
+def _restore(adaptation: Adaptation, resume_file: Path) -> None:
+    from train.safe_pickle import load_untrusted
+
+    if not resume_file.is_file():
+        sys.stderr.write(f"nothing to resume: {resume_file} does not exist; starting at step 0\n")
+        return
+    adaptation.restore(load_untrusted(resume_file))
+    sys.stderr.write(f"resuming at step {adaptation.step}\n")
+
+
+def _save_resume(adaptation: Adaptation, path: Path) -> None:
+    from train.checkpoint import write_atomically
+
+    write_atomically(adaptation.state(), path)
+
+
+def _save_result(adaptation: Adaptation, args: argparse.Namespace, size: tuple[int, int]) -> None:
+    import torch
+
+    import ifseg_rt
+    from train.checkpoint import save_checkpoint
+    from train.load import checkpoint_of
+
+    model, config = adaptation.model, adaptation.config
+    base = {key: model.provenance[key] for key in ("base", "base_sha256") if key in model.provenance}
+    provenance = {
+        **base,
+        "steps": config.steps,
+        "batch_size": config.batch_size,
+        "lr": config.lr,
+        "seed": config.seed,
+        "final_loss": None if config.steps == 0 else adaptation.loss,
+        "image_size": f"{size[0]}x{size[1]}",
+        "processes": adaptation.world,
+        "torch": torch.__version__,
+        "ifseg_rt": ifseg_rt.__version__,
+    }
+    save_checkpoint(checkpoint_of(model, provenance), args.out)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        run(args)
+    except IfsegError as error:
+        if args.debug:
+            raise
+        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT_CODE
+    except MemoryError as error:
+        if args.debug:
+            raise
+        failure = CheckpointError(f"out of memory: {error}", hint="use a smaller --batch-size")
+        sys.stderr.write(f"error: {failure}\nhint: {failure.hint}\n")
+        return failure.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
