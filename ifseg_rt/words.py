@@ -1,7 +1,7 @@
 """From words to a model: adapts the small shipped model to the categories asked for, exports it, and keeps the result.
 
-The work is done by ``train`` and ``export`` in processes of their own: this package never imports them, and what is
-found in the cache needs neither them nor torch.
+The work is done by ``train`` and ``export`` in processes of their own: this package never imports them. They have to be
+installed even for what is in the cache already, because their code is part of what a cached model is known by.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from ifseg_rt import __version__
-from ifseg_rt.artifact import SCHEMA_VERSION, read_artifact
+from ifseg_rt.artifact import SCHEMA_VERSION, read_artifact, sidecar_path
 from ifseg_rt.categories import WantedCategory, are_those_of, write_categories
 from ifseg_rt.child import run_child
 from ifseg_rt.errors import ArtifactError, IfsegError
@@ -195,12 +195,12 @@ def _make(
         talk.note(f"2/2 exporting it for pictures of {size[0]} x {size[1]} ...")
         export = ["export.to_onnx", str(checkpoint), "-o", str(model), "--size", f"{size[0]}x{size[1]}"]
         run_child("the export", export, workshop.root, talk)
-        read_artifact(model)
-        checkpoint.unlink(missing_ok=True)
-        # One rename of the finished folder: a reader sees all of it or nothing.
+        artifact = read_artifact(model)
+        # One rename of a folder with nothing but the model: a reader sees all of it or nothing.
         finished = Path(scratch) / "finished"
         finished.mkdir()
-        for path in [path for path in Path(scratch).iterdir() if path != finished]:
+        parts = [names, model, sidecar_path(model), *(model.with_name(record.name) for record in artifact.files[1:])]
+        for path in parts:
             path.rename(finished / path.name)
         finished.rename(folder)
     talk.note(f"kept for the next time in {folder}")
