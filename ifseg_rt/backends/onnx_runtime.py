@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import io
 import logging
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.errors import ArtifactError, DeviceError
+from ifseg_rt.quiet import native_noise_hidden
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +92,12 @@ class OnnxRuntimeBackend:
         preload = getattr(self._runtime, "preload_dlls", None)
         try:
             if preload is not None:
-                preload()  # finds CUDA and cuDNN inside pip packages, which the loader does not search
+                # It prints a line for every library that is not there, onto standard output.
+                with native_noise_hidden(), redirect_stdout(io.StringIO()):
+                    preload()  # finds CUDA and cuDNN inside pip packages, which the loader does not search
+            missing = _missing_library(self._runtime)
+            if missing is not None:
+                return None, missing
             session = self._session_for(model, [_CUDA, _CPU])
         except Exception as error:
             return None, _first_line(error)
@@ -125,6 +134,19 @@ def _import_runtime() -> Any:  # noqa: ANN401
             hint='pip install "ifseg-rt[cpu]", or "ifseg-rt[gpu]" on a machine with an NVIDIA GPU',
         ) from None
     return onnxruntime
+
+
+def _missing_library(runtime: Any) -> str | None:  # noqa: ANN401
+    """The loader's words about the first library that CUDA support needs and that is not here, or ``None``."""
+    provider = Path(runtime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
+    if not provider.is_file():
+        return None
+    try:
+        ctypes.CDLL(str(provider))
+    except OSError as error:
+        # Only this is certain to stop ONNX Runtime too; symbols that are still open it supplies itself.
+        return _first_line(error) if "cannot open shared object file" in str(error) else None
+    return None
 
 
 def _check_graph(session: Any, artifact: Artifact, model: Path) -> None:  # noqa: ANN401

@@ -126,13 +126,18 @@ def test_cuda_insisted_on_is_an_error_without_it(model_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
 def test_auto_falls_back_loudly(
-    model_path: Path, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    model_path: Path,
+    scene: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write("Failed to load"), raising=False)
     with Segmenter(model_path) as segmenter:
         assert segmenter.device == "cpu"
         assert segmenter.fallback_reason
@@ -140,6 +145,7 @@ def test_auto_falls_back_loudly(
         assert segmenter(scene).labels.shape == (120, 180)
     with pytest.raises(DeviceError, match="does not work here"):
         Segmenter(model_path, device="cuda")
+    assert capfd.readouterr().out == ""  # results only
 
 
 def test_missing_runtime_names_the_remedy(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
