@@ -1,0 +1,109 @@
+"""Backbones as they are exported: BatchNorm folded, features as rows ``[B * n, Cf]``."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from export.fold import set_weight
+from export.resampling import bilinear_matrix
+from train.model.efficientnet import EfficientNetLite2
+from train.model.resnet import Bottleneck, FrozenBatchNorm2d, ResNet
+
+_BN_EPS = 1e-5
+
+
+def fold_batch_norm(conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> nn.Conv2d:
+    """One convolution with bias that computes ``norm(conv(x))`` (spec 4.2)."""
+    gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + _BN_EPS)
+    folded = nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, groups=conv.groups  # type: ignore[arg-type]
+    )  # fmt: skip
+    before = torch.zeros_like(gain) if conv.bias is None else conv.bias.double()
+    shift = norm.bias.double() + (before - norm.running_mean.double()) * gain
+    set_weight(folded.weight, conv.weight.double() * gain[:, None, None, None])
+    set_weight(folded.bias, shift)
+    return folded
+
+
+class FrozenBottleneck(nn.Module):
+    """A ResNet bottleneck with every BatchNorm folded away."""
+
+    def __init__(self, block: Bottleneck) -> None:
+        super().__init__()
+        self.conv1 = fold_batch_norm(block.conv1, block.bn1)
+        self.conv2 = fold_batch_norm(block.conv2, block.bn2)
+        self.conv3 = fold_batch_norm(block.conv3, block.bn3)
+        shortcut = block.downsample
+        self.shortcut = None if shortcut is None else fold_batch_norm(shortcut[0], shortcut[1])  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.conv2(F.relu(self.conv1(x))))
+        return F.relu(self.conv3(y) + (x if self.shortcut is None else self.shortcut(x)))
+
+
+class FrozenResNet(nn.Module):
+    """OFA's ResNet without BatchNorms: ``[B, 3, H, W]`` -> ``[B, 1024, h, w]``."""
+
+    def __init__(self, net: ResNet) -> None:
+        super().__init__()
+        self.stem = fold_batch_norm(net.conv1, net.bn1)
+        stages = (net.layer1, net.layer2, net.layer3)
+        self.blocks = nn.Sequential(*(FrozenBottleneck(block) for stage in stages for block in stage))  # type: ignore[union-attr,arg-type]
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.blocks(F.max_pool2d(F.relu(self.stem(images)), 3, 2, 1))
+        return out
+
+
+class FrozenEfficientNet(nn.Module):
+    """``micro``'s trunk and neck. Its convolutions carry no BatchNorm any more.
+
+    The stride-32 features are enlarged by two constant matrices instead of a Resize: the operator's version of opset
+    19 and later has no CUDA kernel in ONNX Runtime, and the features would travel to the host and back for it.
+    """
+
+    enlarge_rows: Tensor
+    enlarge_columns: Tensor
+
+    def __init__(self, net: EfficientNetLite2, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.net = copy.deepcopy(net)
+        rows, columns = (bilinear_matrix(-(-side // 32), -(-side // 16)).float() for side in size)
+        self.register_buffer("enlarge_rows", rows)
+        self.register_buffer("enlarge_columns", columns.t().contiguous())
+
+    def forward(self, images: Tensor) -> Tensor:
+        stride8, stride16, stride32 = self.net.trunk(images)
+        enlarged = torch.matmul(self.enlarge_rows, torch.matmul(stride32, self.enlarge_columns))
+        pooled = [F.avg_pool2d(stride8, 2, ceil_mode=True), F.max_pool2d(stride8, 2, ceil_mode=True)]
+        joined = torch.cat([*pooled, stride16, enlarged], dim=1)
+        out: Tensor = self.net.neck(self.net.standardise(_rows(joined)))
+        return out
+
+
+class FrozenRows(nn.Module):
+    """Any other backbone ``[B, 3, H, W] -> [B, Cf, h, w]``, its features as rows."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        return _rows(self.net(images))
+
+
+def feature_rows(backbone: nn.Module, size: tuple[int, int]) -> nn.Module:
+    """The frozen copy of a backbone for one input size: ``[B, 3, H, W]`` -> ``[B * n, Cf]``."""
+    if isinstance(backbone, EfficientNetLite2):
+        return FrozenEfficientNet(backbone, size)
+    if isinstance(backbone, ResNet):
+        return FrozenRows(FrozenResNet(backbone))
+    return FrozenRows(copy.deepcopy(backbone))
+
+
+def _rows(features: Tensor) -> Tensor:
+    return features.flatten(2).transpose(1, 2).flatten(0, 1)

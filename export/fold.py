@@ -1,0 +1,64 @@
+"""Attention and projections with everything constant folded into their matrices; the arithmetic is float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from export.biases import Block
+from train.model.attention import BiasedAttention
+
+class FrozenAttention(nn.Module):
+    """Attention over flattened rows with scale, head gains and dead biases folded into its four matrices.
+
+    A key bias shifts a whole row of logits, which the softmax undoes (spec 14, surprise 19): dropped. The attention
+    weights of a row sum to one, so a value bias reaches every row unchanged: moved into the output bias.
+    """
+
+    def __init__(self, attention: BiasedAttention) -> None:
+        super().__init__()
+        self.heads, self.head_dim = attention.heads, attention.head_dim
+        width = self.heads * self.head_dim
+        self.q = nn.Linear(width, width)
+        self.k = nn.Linear(width, width, bias=False)
+        self.v = nn.Linear(width, width, bias=False)
+        self.out = nn.Linear(width, width)
+        set_weight(self.q.weight, attention.q_proj.weight.double() * attention.scale)
+        set_weight(self.q.bias, attention.q_proj.bias.double() * attention.scale)
+        set_weight(self.k.weight, attention.k_proj.weight)
+        set_weight(self.v.weight, attention.v_proj.weight)
+        gains = attention.c_attn.double().repeat_interleave(self.head_dim)
+        mixed = attention.out_proj.weight.double() * gains[None, :]
+        set_weight(self.out.weight, mixed)
+        set_weight(self.out.bias, attention.out_proj.bias.double() + mixed @ attention.v_proj.bias.double())
+
+    def forward(
+        self, query: Tensor, memory: Tensor, batch: int, blocks: list[Block], biases: list[Tensor]
+    ) -> Tensor:
+        """``query [B * T, D]``, ``memory [B * S, D]``, one ``[H, rows, keys]`` bias per block -> ``[B * T, D]``."""
+        shape = (batch, -1, self.heads, self.head_dim)
+        q = self.q(query).reshape(shape).permute(0, 2, 1, 3)
+        k = self.k(memory).reshape(shape).permute(0, 2, 3, 1)
+        v = self.v(memory).reshape(shape).permute(0, 2, 1, 3)
+        parts = []
+        for block, bias in zip(blocks, biases, strict=True):
+            logits = torch.matmul(q[:, :, block.start : block.stop], k[..., : block.keys]) + bias
+            parts.append(torch.matmul(F.softmax(logits, dim=-1), v[:, :, : block.keys]))
+        heads = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+        out: Tensor = self.out(heads.permute(0, 2, 1, 3).reshape(-1, self.heads * self.head_dim))
+        return out
+
+
+def fold_input_shift(projection: nn.Linear, shift: Tensor) -> nn.Linear:
+    """A projection whose bias includes a constant that is added to its output (type embedding, spec 4.3)."""
+    folded = nn.Linear(projection.in_features, projection.out_features)
+    set_weight(folded.weight, projection.weight)
+    set_weight(folded.bias, projection.bias.double() + shift.double())
+    return folded
+
+
+def set_weight(target: Tensor | None, value: Tensor) -> None:
+    """Overwrites a parameter with a float64 result, rounded to float32."""
+    if target is not None:
+        target.data = value.detach().to(torch.float32).clone()

@@ -1,0 +1,212 @@
+"""The network that is exported: the image path alone, everything else folded into constants.
+
+What depends only on weights, words and input size (prompt rows, position biases, BatchNorm, scales, head gains, the
+category matrix) is computed here once. The stream runs as flat ``[B * rows, D]`` matrices, so that every linear layer
+becomes one Gemm with its bias.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from export.backbone import feature_rows
+from export.biases import Block, CompactBiases, DenseBiases, self_blocks
+from export.fold import FrozenAttention, fold_input_shift
+from ifseg_rt.errors import UsageError, VocabularyError
+from train.model import IFSegModel
+from train.model.decoder import DecoderLayer
+from train.model.encoder import IMAGE_TYPE, EncoderLayer
+from train.model.segmentation import BOS_ID
+
+PATCH = 16
+MAX_NEIGHBOURS = 8
+OUTPUT_NAMES = ("probabilities", "logits", "neighbours")
+
+
+class FrozenFeedForward(nn.Module):
+    """``fc2(ffn_layernorm(gelu(fc1(final_layer_norm(x)))))`` (spec 6)."""
+
+    def __init__(self, layer: EncoderLayer | DecoderLayer) -> None:
+        super().__init__()
+        parts = (layer.final_layer_norm, layer.fc1, nn.GELU(), layer.ffn_layernorm, layer.fc2)
+        self.steps = nn.Sequential(*(copy.deepcopy(part) for part in parts))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.steps(x)
+        return out
+
+
+class FrozenEncoderLayer(nn.Module):
+    """Spec 6 on flat rows."""
+
+    def __init__(self, layer: EncoderLayer) -> None:
+        super().__init__()
+        self.norm = copy.deepcopy(layer.self_attn_layer_norm)
+        self.attention = FrozenAttention(layer.self_attn)
+        self.norm_after = copy.deepcopy(layer.attn_ln)
+        self.feed_forward = FrozenFeedForward(layer)
+
+    def forward(self, x: Tensor, batch: int, bias: Tensor) -> Tensor:
+        normed = self.norm(x)
+        blocks = [Block(0, bias.shape[1], bias.shape[2])]
+        x = x + self.norm_after(self.attention(normed, normed, batch, blocks, [bias]))
+        return x + self.feed_forward(x)
+
+
+class FrozenDecoderLayer(nn.Module):
+    """Spec 7 on flat rows. ``first:first + queries`` are the rows whose result anybody reads; all rows are keys."""
+
+    def __init__(self, layer: DecoderLayer, first: int, queries: int, blocks: list[Block]) -> None:
+        super().__init__()
+        self.first, self.queries, self.blocks = first, queries, blocks
+        self.self_norm = copy.deepcopy(layer.self_attn_layer_norm)
+        self.self_attention = FrozenAttention(layer.self_attn)
+        self.self_norm_after = copy.deepcopy(layer.self_attn_ln)
+        self.cross_norm = copy.deepcopy(layer.encoder_attn_layer_norm)
+        self.cross_attention = FrozenAttention(layer.encoder_attn)
+        self.cross_norm_after = copy.deepcopy(layer.cross_attn_ln)
+        self.feed_forward = FrozenFeedForward(layer)
+
+    def forward(self, x: Tensor, memory: Tensor, batch: int, self_biases: list[Tensor], cross_bias: Tensor) -> Tensor:
+        keys = self.self_norm(x)
+        x, queries = self._read(x, batch), self._read(keys, batch)
+        x = x + self.self_norm_after(self.self_attention(queries, keys, batch, self.blocks, self_biases))
+        bias = cross_bias[:, self.first : self.first + self.queries]
+        blocks = [Block(0, self.queries, cross_bias.shape[2])]
+        x = x + self.cross_norm_after(self.cross_attention(self.cross_norm(x), memory, batch, blocks, [bias]))
+        return x + self.feed_forward(x)
+
+    def _read(self, rows: Tensor, batch: int) -> Tensor:
+        every = rows.unflatten(0, (batch, -1))
+        if every.shape[1] == self.queries:
+            return rows
+        return every[:, self.first : self.first + self.queries].flatten(0, 1)
+
+
+class FrozenSegmenter(nn.Module):
+    """One model, one vocabulary, one input size.
+
+    ``forward(image float32 [B, 3, H, W], normalised RGB)`` returns ``probabilities [B, C, h, w]`` after the refinement
+    (spec 9), ``logits [B, n, C]`` and ``neighbours`` int32 ``[B, n, K]``, most similar first.
+
+    Args:
+        model: in evaluation mode with its vocabulary set; it is copied, never changed.
+        size: input height and width in pixels.
+        batch: pictures per call.
+        neighbours: neighbours per patch that the refinement averages.
+        rounds: how often it averages.
+        dense_biases: carry the position biases as plain constants instead of factors (see :mod:`export.biases`).
+
+    Raises:
+        UsageError: settings that do not fit the grid, or a grid outside the model's position table.
+        VocabularyError: the model has no categories.
+
+    Example:
+        >>> frozen = FrozenSegmenter(model, (384, 512))
+        >>> probabilities, logits, neighbours = frozen(torch.zeros(1, 3, 384, 512))
+    """
+
+    text: Tensor
+    bos: Tensor
+    categories: Tensor
+    batch_offsets: Tensor
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        model: IFSegModel,
+        size: tuple[int, int],
+        *,
+        batch: int = 1,
+        neighbours: int = 3,
+        rounds: int = 25,
+        dense_biases: bool = False,
+    ) -> None:
+        super().__init__()
+        if not len(model.category_embedding):
+            raise VocabularyError("the model has no categories to export", hint="name them: --categories")
+        self.size, self.batch, self.rounds = size, batch, rounds
+        self.grid = (-(-size[0] // PATCH), -(-size[1] // PATCH))
+        self.patches = self.grid[0] * self.grid[1]
+        self.max_neighbours = min(MAX_NEIGHBOURS, self.patches)
+        if not 1 <= neighbours <= self.max_neighbours:
+            raise UsageError(
+                f"the refinement takes 1 to {self.max_neighbours} neighbours on a grid of {self.patches} patches, "
+                f"found {neighbours}"
+            )
+        self.neighbours = neighbours
+        config, encoder, decoder = model.config, model.encoder, model.decoder
+
+        self.features = feature_rows(encoder.embed_images, size)
+        self.project = fold_input_shift(encoder.image_proj, encoder.type_embedding.weight[IMAGE_TYPE])
+        self.patch_norm = copy.deepcopy(encoder.patch_layernorm_embedding)
+        text = encoder.layernorm_embedding(encoder.embed_tokens(model.prompt_ids) + encoder.type_embedding.weight[0])
+        self.register_buffer("text", text.clone())
+        self.encoder_layers = nn.ModuleList(FrozenEncoderLayer(layer) for layer in encoder.layers)  # type: ignore[arg-type]
+        self.encoder_norm = copy.deepcopy(encoder.layer_norm)
+
+        # The row after the last patch is read by nobody: with a causal mask not even as a key.
+        self.decoder_rows = self.patches + (0 if config.causal and config.readout_offset == 0 else 1)
+        last = len(decoder.layers) - 1
+        first_rows = [config.readout_offset if i == last else 0 for i in range(last + 1)]
+        queries = [self.patches if i == last else self.decoder_rows for i in range(last + 1)]
+        blocks = [
+            self_blocks(count, first, self.decoder_rows, causal=config.causal)
+            for count, first in zip(queries, first_rows, strict=True)
+        ]
+        self.embed_norm = copy.deepcopy(decoder.layernorm_embedding)
+        self.register_buffer("bos", decoder.layernorm_embedding(encoder.embed_tokens.weight[BOS_ID])[None].clone())
+        self.decoder_layers = nn.ModuleList(
+            FrozenDecoderLayer(layer, first, count, layer_blocks)  # type: ignore[arg-type]
+            for layer, first, count, layer_blocks in zip(decoder.layers, first_rows, queries, blocks, strict=True)
+        )
+        self.decoder_norm = copy.deepcopy(decoder.layer_norm)
+        self.register_buffer("categories", model.category_embedding.clone())
+
+        compact = CompactBiases(model, self.grid, self.decoder_rows, blocks, first_rows)
+        self.biases = DenseBiases(compact) if dense_biases else compact
+        offsets = torch.arange(batch)[:, None, None] * self.patches
+        self.register_buffer("batch_offsets", offsets)
+        self.requires_grad_(False).eval()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.features(image)
+        logits = self._logits(features).unflatten(0, (self.batch, self.patches))
+        near = self._neighbours(features)
+        refined = self._refine(F.softmax(logits, dim=-1), near)
+        probabilities = refined.transpose(1, 2).unflatten(2, self.grid)
+        return probabilities, logits, near.to(torch.int32)
+
+    def _logits(self, features: Tensor) -> Tensor:
+        encoder_biases, self_biases, cross_bias = self.biases()
+        patches = self.patch_norm(self.project(features)).unflatten(0, (self.batch, self.patches))
+        x = torch.cat([patches, self.text.expand(self.batch, -1, -1)], dim=1).flatten(0, 1)
+        for layer, bias in zip(self.encoder_layers, encoder_biases, strict=True):
+            x = layer(x, self.batch, bias)
+        memory = self.encoder_norm(x)
+        used = memory.unflatten(0, (self.batch, -1))[:, : self.decoder_rows - 1]
+        rows = torch.cat([self.bos.expand(self.batch, -1, -1), self.embed_norm(used)], dim=1).flatten(0, 1)
+        for layer, biases in zip(self.decoder_layers, self_biases, strict=True):
+            rows = layer(rows, memory, self.batch, biases, cross_bias)
+        return F.linear(self.decoder_norm(rows), self.categories)
+
+    def _neighbours(self, features: Tensor) -> Tensor:
+        """Most similar patches by cosine (spec 9, steps 1 and 2), int64 ``[B, n, K]``."""
+        unit = features / torch.linalg.vector_norm(features, dim=-1, keepdim=True).clamp(min=1e-12)
+        unit = unit.unflatten(0, (self.batch, self.patches))
+        return torch.matmul(unit, unit.transpose(1, 2)).topk(self.max_neighbours, dim=-1).indices
+
+    def _refine(self, probabilities: Tensor, near: Tensor) -> Tensor:
+        """Mean over the nearest patches, ``rounds`` times (spec 9, step 3), by gathers of whole rows."""
+        used = near[:, :, : self.neighbours]
+        if self.batch > 1:
+            used = used + self.batch_offsets
+        index = used.reshape(-1)
+        rows = probabilities.flatten(0, 1)
+        for _ in range(self.rounds):
+            rows = rows.index_select(0, index).unflatten(0, (-1, self.neighbours)).mean(dim=1)
+        return rows.unflatten(0, (self.batch, self.patches))

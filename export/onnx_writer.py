@@ -1,0 +1,114 @@
+"""Writes a frozen module as ``model.onnx`` (and ``model.onnx.data`` where one file cannot hold it)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ifseg_rt.errors import ExportError
+
+if TYPE_CHECKING:
+    from export.freeze import FrozenSegmenter
+
+INPUT_NAME = "image"
+# 20 has Gelu as one operator: ONNX Runtime does not recognise all the pieces it is cut into below (18).
+DEFAULT_OPSET = 20
+OPSETS = (18, 20)
+# Protobuf refuses messages of 2 GiB; a margin is left for names and shapes.
+SINGLE_FILE_LIMIT = 1_900_000_000
+_NOISY_LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+
+
+def write_onnx(
+    frozen: FrozenSegmenter, path: Path, *, opset: int = DEFAULT_OPSET, single_file_limit: int = SINGLE_FILE_LIMIT
+) -> list[Path]:
+    """Writes the graph and checks it.
+
+    Args:
+        frozen: what to write.
+        path: the ``.onnx`` file.
+        opset: ONNX operator set.
+        single_file_limit: weights of more bytes go to ``<path>.data`` beside it.
+
+    Returns:
+        The files written, the graph first.
+
+    Raises:
+        ExportError: the exporter or the ONNX checker refused the network, or the disk is full.
+    """
+    import onnx
+    import torch
+
+    from export.freeze import OUTPUT_NAMES
+
+    image = torch.zeros(frozen.batch, 3, *frozen.size)
+    external = weight_bytes(frozen) > single_file_limit
+    files = [path, path.with_name(path.name + ".data")] if external else [path]
+    try:
+        with _silence():
+            program: Any = torch.onnx.export(
+                frozen,
+                (image,),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[INPUT_NAME],
+                output_names=list(OUTPUT_NAMES),
+                verbose=False,
+            )
+            _forget_origin(program.model)
+            program.save(path, external_data=external)
+            onnx.checker.check_model(str(path), full_check=True)
+    except OSError as error:
+        raise ExportError(f"cannot write {path}: {error.strerror or error}") from error
+    except (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as error:
+        raise ExportError(f"the network could not be written as ONNX: {_first_line(error)}") from error
+    return files
+
+
+def weight_bytes(frozen: FrozenSegmenter) -> int:
+    """Bytes of all constants of the graph."""
+    return sum(t.numel() * t.element_size() for t in frozen.state_dict().values())
+
+
+def _forget_origin(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model
+    """Removes what the exporter notes on every node: source lines and folders of the machine it ran on.
+
+    Two exports of the same model are then the same bytes.
+    """
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.graph.doc_string = None
+    model.graph.name = "ifseg"
+    values = [*model.graph.inputs, *model.graph.initializers.values()]
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        values += node.outputs
+    for value in values:
+        value.metadata_props.clear()
+        value.doc_string = None
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The exporter prints, logs and warns about its own internals; none of it concerns a user."""
+    levels = {name: logging.getLogger(name).level for name in _NOISY_LOGGERS}
+    try:
+        for name in _NOISY_LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
