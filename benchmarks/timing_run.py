@@ -1,7 +1,7 @@
 """Times one exported model stage by stage, in a process of its own, and prints one JSON object.
 
 Separate because PyTorch, once loaded, keeps threads that take time from ONNX Runtime's: a model that is built and timed
-in the same process looks slower than it is. This process loads the run time and nothing else.
+in the same process looks slower than it is. This process loads the run time and not PyTorch.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from benchmarks.command import run_command
 from benchmarks.machine import load_average, machine_facts, peak_memory_mb
 from ifseg_rt import Segmenter
 from ifseg_rt.errors import UsageError
+from train.image_size import parse_size
 
 # Frames in turn: one frame over and over would stay in the processor's caches, which a camera's never does.
 _DIFFERENT_FRAMES = 4
@@ -51,18 +52,6 @@ def synthetic_frames(height: int, width: int, count: int, seed: int = 0) -> list
         grain = random.integers(-12, 13, smooth.shape, np.int16)
         frames.append(np.clip(smooth + grain, 0, 255).astype(np.uint8))
     return frames
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Return (height, width) of ``512`` or ``480x640``.
-
-    Raises:
-        UsageError: the text is no size.
-    """
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"{text!r} is no size", hint="write 512 or 480x640 (height x width)")
-    return int(parts[0]), int(parts[-1])
 
 
 def summary(milliseconds: Sequence[float]) -> dict[str, float]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report, timing_run
-from ifseg_rt.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +67,10 @@ def test_report_refuses_what_it_does_not_know(tmp_path: Path, capsys: pytest.Cap
     assert "memory" in errors
 
 
-@pytest.mark.parametrize(("text", "size"), [("512", (512, 512)), ("480x640", (480, 640)), ("8X16", (8, 16))])
-def test_sizes(text: str, size: tuple[int, int]) -> None:
-    assert timing_run.parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "x", "0x5", "-3", "1x2x3", "a"])
-def test_no_sizes(text: str) -> None:
-    with pytest.raises(UsageError, match="is no size"):
-        timing_run.parse_size(text)
+def test_the_measuring_process_does_not_load_pytorch(root: Path) -> None:
+    program = "import sys, benchmarks.timing_run; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
 
 
 def test_synthetic_frames_are_the_same_every_time() -> None:
