@@ -52,7 +52,7 @@ class FrozenResNet(nn.Module):
         super().__init__()
         self.stem = fold_batch_norm(net.conv1, net.bn1)
         stages = (net.layer1, net.layer2, net.layer3)
-        self.blocks = nn.Sequential(*(FrozenBottleneck(block) for stage in stages for block in stage))  # type: ignore[union-attr,arg-type]
+        self.blocks = nn.Sequential(*(FrozenBottleneck(block) for stage in stages for block in stage))  # type: ignore[union-attr]
 
     def forward(self, images: Tensor) -> Tensor:
         out: Tensor = self.blocks(F.max_pool2d(F.relu(self.stem(images)), 3, 2, 1))
@@ -62,8 +62,9 @@ class FrozenResNet(nn.Module):
 class FrozenEfficientNet(nn.Module):
     """``micro``'s trunk and neck. Its convolutions carry no BatchNorm any more.
 
-    The stride-32 features are enlarged by two constant matrices instead of a Resize: the operator's version of opset
-    19 and later has no CUDA kernel in ONNX Runtime, and the features would travel to the host and back for it.
+    The stride-32 features are enlarged by two small constant matrices instead of a Resize: ONNX Runtime releases differ
+    in which versions of that operator have a CUDA kernel, and without one the features would travel to the host and
+    back in the middle of the network.
     """
 
     enlarge_rows: Tensor

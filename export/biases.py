@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ def self_blocks(queries: int, first_row: int, rows: int, *, causal: bool) -> lis
         return [Block(0, queries, rows)]
     count = min(_CAUSAL_BLOCKS, max(1, queries // _ROWS_PER_BLOCK))
     edges = [queries * i // count for i in range(count + 1)]
-    return [Block(start, stop, first_row + stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    return [Block(start, stop, first_row + stop) for start, stop in pairwise(edges)]
 
 
 class AbsoluteBias(nn.Module):
@@ -59,9 +60,9 @@ class AbsoluteBias(nn.Module):
     def __init__(self, config: ModelConfig, queries: Tensor, keys: Tensor) -> None:
         super().__init__()
         scale = (config.attn_scale_factor * config.head_dim) ** -0.5
-        heads = (config.heads, config.head_dim)
-        self.register_buffer("queries", (queries * scale).unflatten(-1, heads).transpose(0, 1).contiguous())
-        self.register_buffer("keys", keys.unflatten(-1, heads).permute(1, 2, 0).contiguous())
+        heads = (-1, config.heads, config.head_dim)
+        self.register_buffer("queries", (queries * scale).reshape(heads).transpose(0, 1).contiguous())
+        self.register_buffer("keys", keys.reshape(heads).permute(1, 2, 0).contiguous())
 
     def forward(self) -> Tensor:
         return torch.matmul(self.queries, self.keys)
@@ -116,9 +117,7 @@ class CompactBiases(nn.Module):
         positions = encoder.positions(grid, self.text_len)
         targets = decoder.target_positions(grid)[:rows]
         self.relative = RelativeGrid(config.grid, grid)
-        self.encoder_absolute = AbsoluteBias(
-            config, encoder.pos_q_linear(positions), encoder.pos_k_linear(positions)
-        )
+        self.encoder_absolute = AbsoluteBias(config, encoder.pos_q_linear(positions), encoder.pos_k_linear(positions))
         self.self_absolute = AbsoluteBias(
             config, decoder.self_pos_q_linear(targets), decoder.self_pos_k_linear(targets)
         )
@@ -126,11 +125,12 @@ class CompactBiases(nn.Module):
             config, decoder.cross_pos_q_linear(targets), decoder.cross_pos_k_linear(positions)
         )
         self.image_tables = _buffers(
-            _displacements(table.weight, config.image_bucket, config.grid) for table in encoder.image_rel_pos_table_list
+            _displacements(table, config.image_bucket, config.grid)
+            for table in _tables(encoder.image_rel_pos_table_list)
         )
-        self.text_tables = _buffers(table.weight.t() for table in encoder.token_rel_pos_table_list)
+        self.text_tables = _buffers(table.t() for table in _tables(encoder.token_rel_pos_table_list))
         self.register_buffer("buckets", token_buckets(self.text_len, config.token_bucket, device).int())
-        tables = [table.weight for table in decoder.seg_rel_pos_table_list]
+        tables = _tables(decoder.seg_rel_pos_table_list)
         self.target_tables = _buffers(_displacements(table, config.grid, config.grid) for table in tables)
         # Last rows of a table: bos as query, as key, as both (spec 7).
         self.target_corners = _buffers(table[-3:].t() for table in tables)
@@ -175,11 +175,13 @@ class DenseBiases(nn.Module):
         super().__init__()
         encoder, decoder, cross = compact()
         self.encoder = _buffers(encoder)
-        self.decoder = nn.ModuleList(_buffers(blocks) for blocks in decoder)
+        self.decoder = _buffers(block for blocks in decoder for block in blocks)
+        self.per_layer = [len(blocks) for blocks in decoder]
         self.cross = _buffers([cross])
 
     def forward(self) -> tuple[list[Tensor], list[list[Tensor]], Tensor]:
-        return list(self.encoder), [list(blocks) for blocks in self.decoder], next(iter(self.cross))  # type: ignore[arg-type]
+        blocks = iter(self.decoder)
+        return list(self.encoder), [list(islice(blocks, count)) for count in self.per_layer], self.cross[0]
 
 
 def _buffers(tensors: Iterable[Tensor]) -> nn.ParameterList:
@@ -191,9 +193,13 @@ def _buffers(tensors: Iterable[Tensor]) -> nn.ParameterList:
 def _displacements(table: Tensor, table_side: int, side: int) -> Tensor:
     """The part of a relative table that a ``side x side`` grid uses: ``[H, 2 * side - 1, 2 * side - 1]``."""
     span = 2 * table_side - 1
-    square = table[: span * span].unflatten(0, (span, span))
+    square = table[: span * span].reshape(span, span, -1)
     edge = table_side - side
     return square[edge : span - edge, edge : span - edge].permute(2, 0, 1)
+
+
+def _tables(embeddings: nn.ModuleList) -> list[Tensor]:
+    return [table.weight for table in embeddings if isinstance(table, nn.Embedding)]
 
 
 def _pair_weights(side: int, length: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from export.biases import Block
 from train.model.attention import BiasedAttention
 
+
 class FrozenAttention(nn.Module):
     """Attention over flattened rows with scale, head gains and dead biases folded into its four matrices.
 
@@ -33,9 +34,7 @@ class FrozenAttention(nn.Module):
         set_weight(self.out.weight, mixed)
         set_weight(self.out.bias, attention.out_proj.bias.double() + mixed @ attention.v_proj.bias.double())
 
-    def forward(
-        self, query: Tensor, memory: Tensor, batch: int, blocks: list[Block], biases: list[Tensor]
-    ) -> Tensor:
+    def forward(self, query: Tensor, memory: Tensor, batch: int, blocks: list[Block], biases: list[Tensor]) -> Tensor:
         """``query [B * T, D]``, ``memory [B * S, D]``, one ``[H, rows, keys]`` bias per block -> ``[B * T, D]``."""
         shape = (batch, -1, self.heads, self.head_dim)
         q = self.q(query).reshape(shape).permute(0, 2, 1, 3)

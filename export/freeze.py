@@ -24,6 +24,8 @@ from train.model.segmentation import BOS_ID
 
 PATCH = 16
 MAX_NEIGHBOURS = 8
+# Similarities and biases grow with its square: 9216 patches (1536 x 1536 pixels) take 340 MB per table and head.
+MOST_PATCHES = 9216
 OUTPUT_NAMES = ("probabilities", "logits", "neighbours")
 
 
@@ -54,7 +56,8 @@ class FrozenEncoderLayer(nn.Module):
         normed = self.norm(x)
         blocks = [Block(0, bias.shape[1], bias.shape[2])]
         x = x + self.norm_after(self.attention(normed, normed, batch, blocks, [bias]))
-        return x + self.feed_forward(x)
+        out: Tensor = x + self.feed_forward(x)
+        return out
 
 
 class FrozenDecoderLayer(nn.Module):
@@ -78,10 +81,11 @@ class FrozenDecoderLayer(nn.Module):
         bias = cross_bias[:, self.first : self.first + self.queries]
         blocks = [Block(0, self.queries, cross_bias.shape[2])]
         x = x + self.cross_norm_after(self.cross_attention(self.cross_norm(x), memory, batch, blocks, [bias]))
-        return x + self.feed_forward(x)
+        out: Tensor = x + self.feed_forward(x)
+        return out
 
     def _read(self, rows: Tensor, batch: int) -> Tensor:
-        every = rows.unflatten(0, (batch, -1))
+        every = rows.reshape(batch, -1, rows.shape[-1])
         if every.shape[1] == self.queries:
             return rows
         return every[:, self.first : self.first + self.queries].flatten(0, 1)
@@ -132,6 +136,12 @@ class FrozenSegmenter(nn.Module):
         self.size, self.batch, self.rounds = size, batch, rounds
         self.grid = (-(-size[0] // PATCH), -(-size[1] // PATCH))
         self.patches = self.grid[0] * self.grid[1]
+        if not 1 <= self.patches <= MOST_PATCHES:
+            raise UsageError(
+                f"an input of {size[0]} x {size[1]} pixels has {self.patches} patches of 16 x 16; "
+                f"expected 1 to {MOST_PATCHES}",
+                hint="choose a smaller --size; frames of any size are stretched to it",
+            )
         self.max_neighbours = min(MAX_NEIGHBOURS, self.patches)
         if not 1 <= neighbours <= self.max_neighbours:
             raise UsageError(
@@ -175,20 +185,20 @@ class FrozenSegmenter(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features = self.features(image)
-        logits = self._logits(features).unflatten(0, (self.batch, self.patches))
+        logits = self._per_picture(self._logits(features))
         near = self._neighbours(features)
         refined = self._refine(F.softmax(logits, dim=-1), near)
-        probabilities = refined.transpose(1, 2).unflatten(2, self.grid)
+        probabilities = refined.transpose(1, 2).reshape(self.batch, -1, *self.grid)
         return probabilities, logits, near.to(torch.int32)
 
     def _logits(self, features: Tensor) -> Tensor:
         encoder_biases, self_biases, cross_bias = self.biases()
-        patches = self.patch_norm(self.project(features)).unflatten(0, (self.batch, self.patches))
+        patches = self._per_picture(self.patch_norm(self.project(features)))
         x = torch.cat([patches, self.text.expand(self.batch, -1, -1)], dim=1).flatten(0, 1)
         for layer, bias in zip(self.encoder_layers, encoder_biases, strict=True):
             x = layer(x, self.batch, bias)
         memory = self.encoder_norm(x)
-        used = memory.unflatten(0, (self.batch, -1))[:, : self.decoder_rows - 1]
+        used = self._per_picture(memory)[:, : self.decoder_rows - 1]
         rows = torch.cat([self.bos.expand(self.batch, -1, -1), self.embed_norm(used)], dim=1).flatten(0, 1)
         for layer, biases in zip(self.decoder_layers, self_biases, strict=True):
             rows = layer(rows, memory, self.batch, biases, cross_bias)
@@ -197,7 +207,7 @@ class FrozenSegmenter(nn.Module):
     def _neighbours(self, features: Tensor) -> Tensor:
         """Most similar patches by cosine (spec 9, steps 1 and 2), int64 ``[B, n, K]``."""
         unit = features / torch.linalg.vector_norm(features, dim=-1, keepdim=True).clamp(min=1e-12)
-        unit = unit.unflatten(0, (self.batch, self.patches))
+        unit = self._per_picture(unit)
         return torch.matmul(unit, unit.transpose(1, 2)).topk(self.max_neighbours, dim=-1).indices
 
     def _refine(self, probabilities: Tensor, near: Tensor) -> Tensor:
@@ -208,5 +218,9 @@ class FrozenSegmenter(nn.Module):
         index = used.reshape(-1)
         rows = probabilities.flatten(0, 1)
         for _ in range(self.rounds):
-            rows = rows.index_select(0, index).unflatten(0, (-1, self.neighbours)).mean(dim=1)
-        return rows.unflatten(0, (self.batch, self.patches))
+            rows = rows.index_select(0, index).reshape(-1, self.neighbours, rows.shape[1]).mean(dim=1)
+        return self._per_picture(rows)
+
+    def _per_picture(self, rows: Tensor) -> Tensor:
+        """``[B * rows, D]`` -> ``[B, rows, D]``."""
+        return rows.reshape(self.batch, -1, rows.shape[-1])

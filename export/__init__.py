@@ -1,0 +1,68 @@
+"""Export of a model with its vocabulary baked in. Importing this package loads neither torch nor onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ifseg_rt.artifact import Artifact
+    from train.model import IFSegModel
+
+__all__ = ["export_onnx"]
+
+
+def export_onnx(
+    model: IFSegModel,
+    path: str | Path,
+    size: tuple[int, int] = (512, 512),
+    batch: int = 1,
+    *,
+    categories: Sequence[str] | None = None,
+    neighbours: int = 3,
+    rounds: int = 25,
+    pictures: str | Path | None = None,
+    opset: int | None = None,
+    dense_biases: bool = False,
+) -> Artifact:
+    """Writes ``model.onnx`` and its sidecar ``model.json``, checked against the model.
+
+    Args:
+        model: with its vocabulary set, as ``train.load_model`` returns it; it is not changed.
+        path: the ``.onnx`` file to write; the sidecar lies beside it.
+        size: input height and width in pixels.
+        batch: pictures per call; ``ifseg_rt.Segmenter`` takes single ones.
+        categories: category names, where the model carries none.
+        neighbours: patches that the refinement averages (spec 9).
+        rounds: how often it averages.
+        pictures: folder of pictures for the parity check; ``None`` for the shipped ones.
+        opset: ONNX operator set, 18 or 20; ``None`` for the default.
+        dense_biases: position biases as plain constants instead of small factors that are folded when a run time
+            opens the model; a larger file, for builders that do not fold.
+
+    Returns:
+        The sealed sidecar.
+
+    Raises:
+        UsageError: settings or path cannot be meant, or the size does not fit the model.
+        VocabularyError: no categories, or names that do not fit them.
+        SourceError: the parity pictures cannot be read.
+        ExportError: the graph cannot be written, or does not compute the same as the model.
+
+    Example:
+        >>> from train import load_model
+        >>> artifact = export_onnx(load_model("micro", "sky, road, tree"), "model.onnx", size=(384, 512))
+    """
+    from export.pipeline import ExportSettings, export_model
+
+    settings = ExportSettings(
+        size=size,
+        batch=batch,
+        neighbours=neighbours,
+        rounds=rounds,
+        opset=opset,
+        dense_biases=dense_biases,
+        pictures=None if pictures is None else Path(pictures),
+    )
+    return export_model(model, Path(path), settings, categories=categories).artifact

@@ -1,0 +1,124 @@
+"""Fills the sidecar of an exported model: all that the run time must know about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ifseg_rt
+from export.onnx_writer import INPUT_NAME
+from ifseg_rt.artifact import (
+    SCHEMA_VERSION,
+    Artifact,
+    CategoryRecord,
+    Parity,
+    Preprocess,
+    Refinement,
+    TensorSpec,
+    file_record,
+)
+from ifseg_rt.errors import VocabularyError
+from ifseg_rt.palette import color_for
+
+if TYPE_CHECKING:
+    from export.freeze import FrozenSegmenter
+    from train.config import ModelConfig
+    from train.model import IFSegModel
+
+_TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+ProvenanceValue = str | int | float | None
+
+
+def category_records(model: IFSegModel, names: Sequence[str] | None) -> tuple[CategoryRecord, ...]:
+    """Categories in label order with their colours; a category without one gets the default palette's.
+
+    Args:
+        model: where ``names`` is ``None``, its attribute ``vocabulary`` (as ``load_model`` sets it) is read.
+        names: plain names, one per category of the model.
+
+    Raises:
+        VocabularyError: names are missing or not as many as the model has categories.
+    """
+    vocabulary: Any = getattr(model, "vocabulary", None)
+    if names is not None:
+        records = tuple(CategoryRecord(name, (), color_for(i)) for i, name in enumerate(names))
+    elif vocabulary is not None:
+        records = tuple(
+            CategoryRecord(c.name, tuple(c.synonyms), tuple(c.color) if c.color else color_for(i))
+            for i, c in enumerate(vocabulary.categories)
+        )
+    else:
+        raise VocabularyError("the model does not know the names of its categories", hint="give them: categories=[...]")
+    expected = len(model.category_embedding)
+    if len(records) != expected:
+        raise VocabularyError(f"the model has {expected} categories, but {len(records)} names are given")
+    return records
+
+
+def preprocess_of(config: ModelConfig, size: tuple[int, int]) -> Preprocess:
+    """Pre-processing of one input size as data (spec 4.1)."""
+    return Preprocess(
+        height=size[0],
+        width=size[1],
+        color="rgb",
+        resize="stretch",
+        interpolation="bilinear",
+        mean=config.image_mean,
+        std=config.image_std,
+    )
+
+
+def describe(
+    model: IFSegModel,
+    frozen: FrozenSegmenter,
+    files: Iterable[Path],
+    categories: tuple[CategoryRecord, ...],
+    parity: Parity,
+    provenance: Mapping[str, object],
+) -> Artifact:
+    """The sidecar's content, not sealed yet.
+
+    Args:
+        model: gives name and pre-processing.
+        frozen: gives shapes and refinement settings.
+        files: the written files, the graph first.
+        categories: in label order.
+        parity: what was measured.
+        provenance: anything known of where the weights come from.
+    """
+    (height, width), batch, n = frozen.grid, frozen.batch, frozen.patches
+    classes = len(categories)
+    return Artifact(
+        schema_version=SCHEMA_VERSION,
+        kind="ifseg-rt-artifact",
+        method="ifseg",
+        name=model.config.name,
+        files=tuple(file_record(path) for path in files),
+        categories=categories,
+        preprocess=preprocess_of(model.config, frozen.size),
+        batch=batch,
+        grid=frozen.grid,
+        precision="fp32",
+        inputs=(TensorSpec(INPUT_NAME, "float32", (batch, 3, *frozen.size)),),
+        outputs=(
+            TensorSpec("probabilities", "float32", (batch, classes, height, width)),
+            TensorSpec("logits", "float32", (batch, n, classes)),
+            TensorSpec("neighbours", "int32", (batch, n, frozen.max_neighbours)),
+        ),
+        refinement=Refinement(frozen.neighbours, frozen.rounds, frozen.max_neighbours),
+        provenance={str(key): _plain(value) for key, value in provenance.items()},
+        tools={**{name: metadata.version(name) for name in _TOOLS}, "ifseg-rt": ifseg_rt.__version__},
+        parity=parity,
+    )
+
+
+def _plain(value: object) -> ProvenanceValue:
+    if isinstance(value, bool):
+        return int(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return json.dumps(value, default=str, sort_keys=True)

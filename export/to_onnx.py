@@ -1,0 +1,186 @@
+"""``python -m export.to_onnx``: from a checkpoint to ``model.onnx`` and its sidecar, checked against the model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import util
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, ExportError, IfsegError, UsageError
+
+if TYPE_CHECKING:
+    from train.vocabulary import Vocabulary
+
+_NEEDED = ("torch", "onnx", "onnxscript", "onnxruntime")
+_DEFAULT_SIZE = "512"
+
+_EPILOG = """\
+standard output: one line of JSON: artifact, sidecar, bytes, size, grid, categories and the parity report
+(largest logit difference, share of equal labels, worst picture and class).
+
+exit codes:
+  0  done                                              6  the export failed or computes something else
+  2  arguments that cannot be meant                    7  checkpoint missing, foreign or unfit
+  3  pictures of the parity check missing or broken    8  categories missing, duplicate or unknown
+  130 interrupted, 143 terminated (nothing is written)
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint="python -m export.to_onnx --help")
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """The process was asked to end with SIGTERM."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code; never raises for anything a user can meet."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    try:
+        options = _parser().parse_args(arguments)
+        _end_cleanly_on_sigterm()
+        _run(options)
+    except SystemExit as error:  # --help
+        return int(error.code or 0)
+    except _TerminatedError:
+        return _failed("terminated", None, 128 + signal.SIGTERM)
+    except KeyboardInterrupt:
+        return _failed("interrupted", None, INTERRUPTED_EXIT_CODE)
+    except IfsegError as error:
+        if debug:
+            raise
+        return _failed(f"error: {error}", error.hint, error.exit_code)
+    except Exception as error:
+        if debug:
+            raise
+        return _failed(
+            f"error: unexpected {type(error).__name__}: {error}", "run it again with --debug for the traceback", 1
+        )
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    from export.pipeline import ExportSettings, check_target, export_model
+    from train.image_size import parse_size
+
+    size = None if options.size is None else parse_size(options.size)
+    settings = ExportSettings(
+        size=size or parse_size(_DEFAULT_SIZE),
+        batch=options.batch,
+        neighbours=options.neighbours,
+        rounds=options.rounds,
+        opset=options.opset,
+        dense_biases=options.dense_biases,
+        pictures=options.pictures,
+    )
+    settings.check()
+    target = options.output or _default_target(options.checkpoint)
+    check_target(target)
+    wanted = _wanted(options)
+    missing = [name for name in _NEEDED if util.find_spec(name) is None]
+    if missing:
+        raise ExportError(f"an export needs: {', '.join(missing)}", hint='pip install "ifseg-rt[export,train]"')
+
+    from train.checkpoint import file_sha256
+    from train.load import load_model
+
+    def say(stage: str) -> None:
+        if not options.quiet:
+            sys.stderr.write(f"{stage} ...\n")
+            sys.stderr.flush()
+
+    say(f"loading {options.checkpoint}")
+    model = load_model(options.checkpoint, wanted, tokenizer=options.tokenizer)
+    checkpoint = Path(options.checkpoint)
+    provenance = {"checkpoint_sha256": file_sha256(checkpoint)} if checkpoint.is_file() else {}
+    exported = export_model(model, target, settings, provenance=provenance, on_stage=say)
+    total = sum(file.bytes for file in exported.artifact.files)
+    if not options.quiet:
+        sys.stderr.write(
+            f"wrote {target} ({total / 1e6:.1f} MB) and its sidecar; labels agree on "
+            f"{exported.report.label_agreement:.4%} of the pixels of {exported.report.pictures} pictures\n"
+        )
+    result: dict[str, Any] = {
+        "artifact": str(target),
+        "sidecar": str(target.with_suffix(".json")),
+        "bytes": total,
+        "size": list(settings.size),
+        "grid": list(exported.artifact.grid),
+        "categories": len(exported.artifact.categories),
+        "parity": exported.report.to_dict(),
+    }
+    sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+
+
+def _default_target(checkpoint: str) -> Path:
+    """Beside a checkpoint file; in the current folder for ``micro``, a folder or a hub id."""
+    path = Path(checkpoint)
+    return path.with_suffix(".onnx") if path.is_file() else Path(f"{path.name or 'model'}.onnx")
+
+
+def _wanted(options: argparse.Namespace) -> Vocabulary | None:
+    if options.categories is None and options.categories_file is None:
+        return None
+    from train.vocabulary import Vocabulary
+
+    if options.categories_file is not None:
+        return Vocabulary.from_file(options.categories_file)
+    return Vocabulary.parse(options.categories)
+
+
+def _failed(message: str, hint: str | None, code: int) -> int:
+    sys.stderr.write(message + "\n")
+    if hint is not None:
+        sys.stderr.write(f"hint: {hint}\n")
+    return code
+
+
+def _end_cleanly_on_sigterm() -> None:
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise _TerminatedError
+
+    try:
+        signal.signal(signal.SIGTERM, end)  # otherwise half-written files would stay
+    except ValueError:
+        return  # not the main thread: the caller owns the signals
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m export.to_onnx",
+        description="Writes a model with its categories and its input size baked in: model.onnx and model.json.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", metavar="CKPT", help="ckpt.pt, an OFA checkpoint or folder, a hub id, or micro")
+    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="the .onnx file (default: beside CKPT)")
+    parser.add_argument("--size", metavar="N|HxW", help="input size in pixels: 512 or 384x640 (default: 512)")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures per call (default: 1)")
+    names = parser.add_mutually_exclusive_group()
+    names.add_argument("--categories", metavar="WORDS", help='other categories than the checkpoint\'s: "sky, road"')
+    names.add_argument("--categories-file", type=Path, metavar="PATH", help="one per line: name, synonym #rrggbb")
+    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="BPE files for an OFA without them beside it")
+    parser.add_argument("--neighbours", type=int, default=3, metavar="K", help="of the refinement (default: 3)")
+    parser.add_argument("--rounds", type=int, default=25, metavar="T", help="of the refinement (default: 25)")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="compare on these pictures")
+    parser.add_argument("--opset", type=int, metavar="N", help="ONNX operator set, 18 or 20 (default: 20)")
+    parser.add_argument(
+        "--dense-biases", action="store_true", help="position biases as constants, for builders that fold nothing"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
