@@ -7,6 +7,7 @@ The table goes to stdout as Markdown, progress to stderr, everything with the ma
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import tempfile
@@ -14,10 +15,17 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.command import progress_bar, run_command
 from ifseg_rt.errors import SourceError, UsageError
+
+if TYPE_CHECKING:
+    from benchmarks.datasets import LabelledPicture
+    from benchmarks.evaluation import Quality
+    from ifseg_rt import Artifact
 
 SHEET_ROWS = 6
 
@@ -55,7 +63,7 @@ def _parser() -> ArgumentParser:
 
 def _measure(options: Namespace) -> None:
     from benchmarks.datasets import LabelledImages
-    from benchmarks.evaluation import Quality, evaluate, quality_tables
+    from benchmarks.evaluation import quality_tables
 
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"--limit {options.limit}: expected at least one picture")
@@ -64,29 +72,23 @@ def _measure(options: Namespace) -> None:
     folder = tempfile.TemporaryDirectory() if options.keep is None else nullcontext(str(options.keep))
     with folder as place:
         candidates = _candidates(options, data.categories, Path(place))
-        words = _check_categories(candidates, data.categories)
-        rows: list[Quality] = []
-        with progress_bar() as bar:
-            for candidate in candidates:
-                for refined in (False, True):
-                    task = bar.add_task(f"{candidate.name}{', refined' if refined else ''}", total=len(pictures))
-                    scores = evaluate(
-                        candidate.path,
-                        pictures,
-                        len(data.categories),
-                        refined=refined,
-                        step=lambda task=task: bar.advance(task),  # type: ignore[misc]
-                    )
-                    rows.append(Quality(candidate.name, refined, scores))
+        artifacts = _read_artifacts(candidates, data.categories)
+        rows = _score(candidates, pictures, len(data.categories))
         if options.sheet:
             _write_sheet(options.sheet, candidates[-1].path, data.pictures(min(SHEET_ROWS, len(pictures))))
-    facts = _facts(options, data.name, data.fingerprint, len(pictures), words)
+    words = artifacts[-1].category_names
+    facts = {
+        "benchmark": "miou",
+        "dataset": data.name,
+        "dataset_sha256": data.fingerprint,
+        "pictures": len(pictures),
+        "classes": data.categories,
+        "categories": words,
+        **_settings(options, artifacts[-1]),
+    }
     if options.json:
-        from benchmarks.machine import machine_facts
-
-        record = {**facts, "classes": data.categories, "rows": [r.to_dict() for r in rows], "machine": machine_facts()}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        made = {candidate.name: _origin(artifact) for candidate, artifact in zip(candidates, artifacts, strict=True)}
+        _write_json(options.json, {**facts, "models": made, "rows": [row.to_dict() for row in rows]})
     labels = [name if name == word else f"{name} ({word})" for name, word in zip(data.categories, words, strict=True)]
     sys.stdout.write(f"{_headline(facts)}\n\n{quality_tables(rows, labels)}")
 
@@ -118,22 +120,41 @@ def _candidates(options: Namespace, classes: Sequence[str], place: Path) -> list
     return made
 
 
-def _check_categories(candidates: Sequence[Candidate], classes: Sequence[str]) -> list[str]:
-    """Return the models' category names; they must be as many as the classes, in the order of the classes."""
+def _read_artifacts(candidates: Sequence[Candidate], classes: Sequence[str]) -> list[Artifact]:
+    """Return the models' sidecars; the categories must be as many as the classes, and stand in their order."""
     from ifseg_rt import read_artifact
 
-    words: list[str] = []
-    for candidate in candidates:
-        words = list(read_artifact(candidate.path).category_names)
-        if len(words) != len(classes):
+    artifacts = [read_artifact(candidate.path) for candidate in candidates]
+    for candidate, artifact in zip(candidates, artifacts, strict=True):
+        if len(artifact.categories) != len(classes):
             raise UsageError(
-                f"{candidate.path.name} has {len(words)} categories, the set has {len(classes)} classes",
+                f"{candidate.path.name} has {len(artifact.categories)} categories, the set has {len(classes)} classes",
                 hint="the categories must stand in label order: " + ", ".join(classes),
             )
-    return words
+    return artifacts
 
 
-def _write_sheet(path: Path, model: Path, pictures: Sequence) -> None:  # type: ignore[type-arg]
+def _score(candidates: Sequence[Candidate], pictures: Sequence[LabelledPicture], classes: int) -> list[Quality]:
+    from benchmarks.evaluation import Quality, evaluate
+
+    rows: list[Quality] = []
+    with progress_bar() as bar:
+        for candidate, refined in itertools.product(candidates, (False, True)):
+            task = bar.add_task(f"{candidate.name}{', refined' if refined else ''}", total=len(pictures))
+            step = partial(bar.advance, task)
+            scores = evaluate(candidate.path, pictures, classes, refined=refined, step=step)
+            rows.append(Quality(candidate.name, refined, scores))
+    return rows
+
+
+def _write_json(path: Path, record: dict[str, object]) -> None:
+    from benchmarks.machine import machine_facts
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**record, "machine": machine_facts()}, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_sheet(path: Path, model: Path, pictures: Sequence[LabelledPicture]) -> None:
     import cv2
 
     from benchmarks.evaluation import examples
@@ -149,20 +170,27 @@ def _write_sheet(path: Path, model: Path, pictures: Sequence) -> None:  # type: 
         raise SourceError(f"cannot write the picture sheet {path}")
 
 
-def _facts(options: Namespace, name: str, fingerprint: str, pictures: int, words: list[str]) -> dict[str, object]:
+def _settings(options: Namespace, artifact: Artifact) -> dict[str, object]:
     ready = options.model is not None
     return {
-        "benchmark": "miou",
-        "dataset": name,
-        "dataset_sha256": fingerprint,
-        "pictures": pictures,
-        "categories": words,
         "names_file": options.names.name if options.names else None,
         "model": options.model.name if ready else None,
         "base": None if ready else str(options.base),
         "steps": None if ready else options.steps,
         "seed": None if ready else options.seed,
-        "size": options.size,
+        "size": f"{artifact.preprocess.height}x{artifact.preprocess.width}",
+    }
+
+
+def _origin(artifact: Artifact) -> dict[str, object]:
+    """Return what the sidecar says of how the model was made and how exactly its graph computes the same."""
+    import msgspec
+
+    return {
+        "provenance": artifact.provenance,
+        "parity": msgspec.to_builtins(artifact.parity),
+        "refinement": msgspec.to_builtins(artifact.refinement),
+        "tools": artifact.tools,
     }
 
 
@@ -173,9 +201,7 @@ def _headline(facts: dict[str, object]) -> str:
     else:
         steps = facts["steps"] if facts["steps"] is not None else "default"
         parts.append(f"names {facts['names_file'] or 'of the set'}, base {facts['base']}, steps {steps}")
-    if facts["size"]:
-        parts.append(f"size {facts['size']}")
-    return ", ".join(parts)
+    return ", ".join([*parts, f"input {facts['size']}"])
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ def test_a_finished_model_is_scored_with_refinement_off_and_on(
         assert row["miou"] > 0.98  # the border between two patches is up-sampled, the rest is exact
     assert record["categories"] == ["red", "green", "blue"]
     assert record["machine"]["cores"] >= 1
+    assert (record["size"], record["models"]["colors"]["parity"]["pictures"]) == ("64x64", 0)
 
     table = capsys.readouterr().out
     assert table.startswith("colors: 3 pictures, model colors.onnx")
@@ -62,7 +63,7 @@ def test_words_go_through_adapt_and_export(
     assert steps == ["0", "7"]
     assert (tmp_path / "made" / "names.txt").read_text() == "red\ngreen\nblue\n"
     table = capsys.readouterr().out
-    assert "2 pictures, names of the set, base micro, steps 7, size 64" in table
+    assert "2 pictures, names of the set, base micro, steps 7, input 64x64" in table
     assert "| adapted | off |" in table
     assert "| adapted | on |" in table
     assert "| un-adapted, refined | adapted | adapted, refined |" in table
