@@ -18,7 +18,7 @@ _ERROR, _HINT = "error: ", "hint: "
 
 
 def run_child(what: str, module: Sequence[str], root: Path, talk: Talk) -> None:
-    """Run ``python -m MODULE ARGUMENTS...`` and pass its output on to standard error, line by line.
+    """Run ``python -m MODULE ARGUMENTS...`` and pass on what it says on standard error, line by line.
 
     Args:
         what: what it does, for messages.
@@ -40,13 +40,13 @@ def run_child(what: str, module: Sequence[str], root: Path, talk: Talk) -> None:
         cwd=root,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.DEVNULL,  # its results: paths in a folder that is about to be renamed
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
     ) as child:
         try:
-            for line in child.stdout or ():
+            for line in child.stderr or ():
                 line = line.rstrip()
                 if line.startswith(_ERROR):
                     message = line[len(_ERROR) :]

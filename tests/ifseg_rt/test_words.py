@@ -54,7 +54,8 @@ if "unexportable" in checkpoint.read_text():
 ready = pathlib.Path(__file__).parents[1] / "ready"
 shutil.copy(ready / "model.onnx", model)
 shutil.copy(ready / "model.json", model.with_suffix(".json"))
-print("exported", size)
+print("exported", size, file=sys.stderr)
+print("a result")
 """
 
 
@@ -96,6 +97,7 @@ def test_made_once_and_kept(workshop: Path, capfd: pytest.CaptureFixture[str]) -
     assert "    step 1, loss 0.5" in err
     assert "2/2 exporting it for pictures of 384 x 512" in err
     assert "    exported 384x512" in err
+    assert "a result" not in out + err
     (call,) = calls(workshop)
     assert (call["base"], call["steps"], call["seed"]) == ("micro", str(words.QUICK_STEPS), "0")
     (folder,) = [path for path in (workshop.parent / "cache" / "models").iterdir() if path.is_dir()]
