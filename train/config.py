@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ifseg_rt.errors import CheckpointError
 
@@ -70,6 +70,13 @@ class ModelConfig:
     prompt_prefix: str = OFA_PROMPT
 
     def __post_init__(self) -> None:
+        choices = {"backbone": Backbone, "resample_positions": ResamplePositions, "tokenizer": TokenizerKind}
+        for field, kind in choices.items():
+            if getattr(self, field) not in get_args(kind):
+                raise CheckpointError(
+                    f"{field} must be one of {', '.join(get_args(kind))}, found {getattr(self, field)!r}",
+                    hint="the checkpoint is damaged or was written by a newer version; update ifseg-rt",
+                )
         if self.d_model % self.heads:
             raise CheckpointError(f"model width {self.d_model} is not a multiple of its {self.heads} heads")
         if self.readout_offset not in (0, 1):
