@@ -21,6 +21,11 @@ _HUB_FILES = ("vocab.json", "merges.txt")
 _PROBE = {"what": 99, "unknown": 4727}
 
 
+def normalise(text: str) -> str:
+    """Lower case, hyphens and underscores as spaces, single spaces."""
+    return " ".join(text.lower().replace("_", " ").replace("-", " ").split())
+
+
 class Tokenizer(Protocol):
     """Turns one name or prompt into token ids of the embedding table."""
 
@@ -41,6 +46,11 @@ class BpeTokenizer:
         self._dictionary = dictionary
         self.identity = identity
 
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Whether a folder has the files of either layout."""
+        return _holds(folder, _HUB_FILES) or _holds(folder, _FAIRSEQ_FILES)
+
     @classmethod
     def from_folder(cls, folder: Path) -> BpeTokenizer:
         """Reads ``vocab.json`` + ``merges.txt`` (Hugging Face: ids as they are) or ``encoder.json`` + ``vocab.bpe`` +
@@ -49,19 +59,21 @@ class BpeTokenizer:
         Raises:
             VocabularyError: files are missing, damaged, or not OFA's English vocabulary.
         """
-        hub = all((folder / name).is_file() for name in _HUB_FILES)
-        if not hub and not all((folder / name).is_file() for name in _FAIRSEQ_FILES):
+        if not cls.is_in(folder):
             raise VocabularyError(
                 f"no tokenizer files in {folder}: expected {' + '.join(_HUB_FILES)} or {' + '.join(_FAIRSEQ_FILES)}",
                 hint="pass --tokenizer with a folder that has them (a Hugging Face OFA folder, or facebook/bart-base)",
             )
+        hub = _holds(folder, _HUB_FILES)
         names = _HUB_FILES if hub else _FAIRSEQ_FILES
         identity = hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
         try:
             library = _byte_level_bpe(folder / names[0], folder / names[1])
-            dictionary = None if hub else _read_dictionary(folder / names[2])
-        except (ValueError, KeyError, OSError, json.JSONDecodeError) as error:
-            raise VocabularyError(f"the tokenizer files in {folder} are damaged: {error}") from error
+            dictionary = None if hub else _read_dictionary(folder / names[-1])
+        except Exception as error:  # the library raises plain Exception, e.g. for a merge of unknown tokens
+            raise VocabularyError(
+                f"the tokenizer files in {folder} are damaged: {str(error).splitlines()[0]}"
+            ) from error
         tokenizer = cls(library, dictionary, identity)
         for word, expected in _PROBE.items():
             if tokenizer.encode(word) != [expected]:
@@ -83,6 +95,10 @@ class BpeTokenizer:
                 else:
                     raise VocabularyError(f"{text!r} holds a sub-word that the dictionary lacks (number {number})")
         return ids
+
+
+def _holds(folder: Path, names: Iterable[str]) -> bool:
+    return all((folder / name).is_file() for name in names)
 
 
 def _byte_level_bpe(vocabulary: Path, merges: Path) -> LibraryTokenizer:
@@ -119,11 +135,6 @@ class WordTokenizer:
         stored = json.dumps([self.words, self.aliases], sort_keys=True).encode()
         self.identity = hashlib.sha256(stored).hexdigest()
 
-    @staticmethod
-    def normalise(text: str) -> str:
-        """Lower case, hyphens and underscores as spaces, single spaces."""
-        return " ".join(text.lower().replace("_", " ").replace("-", " ").split())
-
     def to_entry(self) -> dict[str, Any]:
         """The ``tokenizer`` entry of a checkpoint."""
         return {"kind": self.kind, "identity": self.identity, "words": dict(self.words), "aliases": dict(self.aliases)}
@@ -134,7 +145,7 @@ class WordTokenizer:
         return (*self.words, *self.aliases)
 
     def encode(self, text: str) -> list[int]:
-        name = self.normalise(text)
+        name = normalise(text)
         name = self.aliases.get(name, name)
         if name in self.words:
             return [self.words[name]]

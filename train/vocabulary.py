@@ -9,16 +9,33 @@ from typing import Any
 
 from ifseg_rt.categories import WantedCategory as Category
 from ifseg_rt.categories import parse_categories, read_categories
-from ifseg_rt.errors import VocabularyError
+from ifseg_rt.errors import CheckpointError, VocabularyError
+from train.tokenizer import normalise
 
 __all__ = ["Category", "Vocabulary"]
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Categories in label order; the index of a category is its label."""
+    """Categories in label order; the index of a category is its label.
+
+    Raises:
+        VocabularyError: two words are the same but for case, hyphens, underscores or spaces.
+    """
 
     categories: tuple[Category, ...]
+
+    def __post_init__(self) -> None:
+        seen: dict[str, tuple[str, str]] = {}
+        for category in self.categories:
+            for word in (category.name, *category.synonyms):
+                if normalise(word) in seen:
+                    other, owner = seen[normalise(word)]
+                    raise VocabularyError(
+                        f"{other!r} of category {owner!r} and {word!r} of category {category.name!r} are the same",
+                        hint="remove one of the two",
+                    )
+                seen[normalise(word)] = (word, category.name)
 
     @classmethod
     def parse(cls, text: str) -> Vocabulary:
@@ -44,10 +61,12 @@ class Vocabulary:
         """Whatever names categories: a vocabulary, a comma-separated text, a file, or a list of names."""
         if isinstance(categories, Vocabulary):
             return categories
-        if isinstance(categories, Path) or (isinstance(categories, str) and Path(categories).is_file()):
-            return cls.from_file(Path(categories))
+        if isinstance(categories, Path):
+            return cls.from_file(categories)
         if isinstance(categories, str):
-            return cls.parse(categories)
+            return cls.from_file(Path(categories)) if _is_file(categories) else cls.parse(categories)
+        if not categories:
+            raise VocabularyError("the list of categories is empty", hint='give some, e.g. ["sky", "road"]')
         if any("," in name for name in categories):
             raise VocabularyError("a category name may not hold a comma", hint="give synonyms in a category file")
         return cls.parse(",".join(categories))
@@ -65,10 +84,24 @@ class Vocabulary:
 
     @classmethod
     def from_list(cls, values: Sequence[dict[str, Any]]) -> Vocabulary:
-        """Inverse of :meth:`to_list`."""
+        """Inverse of :meth:`to_list`.
+
+        Raises:
+            CheckpointError: an entry is not what :meth:`to_list` writes.
+        """
         categories = []
-        for value in values:
-            color = value.get("color")
-            rgb = (int(color[0]), int(color[1]), int(color[2])) if color else None
-            categories.append(Category(str(value["name"]), tuple(value.get("synonyms", ())), rgb))
+        for number, value in enumerate(values, start=1):
+            try:
+                color = value["color"]
+                rgb = (int(color[0]), int(color[1]), int(color[2])) if color else None
+                categories.append(Category(str(value["name"]), tuple(str(word) for word in value["synonyms"]), rgb))
+            except (KeyError, IndexError, TypeError, ValueError) as error:
+                raise CheckpointError(f"category {number} of the checkpoint is damaged", hint="adapt again") from error
         return cls(tuple(categories))
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # a long list of names is no legal path: "File name too long"
+        return False
