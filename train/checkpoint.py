@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.errors import CheckpointError
 from train.config import ModelConfig
+from train.safe_pickle import load_untrusted
 from train.tokenizer import WordTokenizer
 from train.vocabulary import Vocabulary
 
@@ -52,6 +53,20 @@ class Checkpoint:
         if self.tokenizer.get("kind") != "words":
             return None
         return WordTokenizer(self.tokenizer["words"], self.tokenizer["aliases"])
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads a file that :func:`save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: missing, unsafe, damaged, of another version, or not our own format.
+    """
+    document = load_untrusted(path)
+    if not is_own_document(document):
+        raise CheckpointError(
+            f"{path} is not a checkpoint of ours", hint="adapt it with python -m train.adapt, which reads other layouts"
+        )
+    return parse_checkpoint(document, str(path))
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, *, half: bool = False) -> None:
@@ -119,10 +134,13 @@ def parse_checkpoint(document: dict[str, Any], origin: str) -> Checkpoint:
         "tokenizer": dict, "provenance": dict, "model": dict,
     }  # fmt: skip
     wrong = [key for key, kind in kinds.items() if not isinstance(document.get(key), kind)]
+    if not wrong:
+        config = ModelConfig.from_dict(document["config"])
+        wrong = _wrong_entries(document, config)
     if wrong:
         raise CheckpointError(f"{origin} is damaged: missing or wrong {', '.join(wrong)}", hint="adapt again")
     return Checkpoint(
-        config=ModelConfig.from_dict(document["config"]),
+        config=config,
         state={name: t.float() if t.is_floating_point() else t for name, t in document["model"].items()},
         vocabulary=Vocabulary.from_list(document["vocabulary"]),
         prompt_ids=document["prompt_ids"],
@@ -130,6 +148,31 @@ def parse_checkpoint(document: dict[str, Any], origin: str) -> Checkpoint:
         tokenizer=document["tokenizer"],
         provenance=document["provenance"],
     )
+
+
+def _wrong_entries(document: dict[str, Any], config: ModelConfig) -> list[str]:
+    """Entries whose contents do not fit each other: a later step would fail, or succeed, for no clear reason."""
+    from torch import Tensor
+
+    def are_ids(values: object) -> bool:
+        return isinstance(values, list) and all(type(i) is int and 0 <= i < config.vocab_size for i in values)
+
+    wrong = []
+    prompt_ids, category_ids, tokenizer = (document[key] for key in ("prompt_ids", "category_ids", "tokenizer"))
+    if not are_ids(prompt_ids) or bool(prompt_ids) != bool(document["vocabulary"]):
+        wrong.append("prompt_ids")
+    if len(category_ids) != len(document["vocabulary"]) or not all(
+        isinstance(names, list) and names and all(ids and are_ids(ids) for ids in names) for names in category_ids
+    ):
+        wrong.append("category_ids")
+    carries_words = all(isinstance(tokenizer.get(key), dict) for key in ("words", "aliases"))
+    if tokenizer.get("kind", config.tokenizer) != config.tokenizer or (
+        config.tokenizer == "words" and not (carries_words and are_ids(list(tokenizer["words"].values())))
+    ):
+        wrong.append("tokenizer")
+    if not all(isinstance(tensor, Tensor) for tensor in document["model"].values()):
+        wrong.append("model")
+    return wrong
 
 
 def file_sha256(path: Path) -> str:

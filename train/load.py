@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifseg_rt.errors import CheckpointError, VocabularyError
+from ifseg_rt.errors import CheckpointError, UsageError, VocabularyError
 from train import hub
 from train.checkpoint import Checkpoint, file_sha256, is_own_document, parse_checkpoint
-from train.ofa_layout import fill_model, from_hugging_face, infer_config
+from train.hugging_face_layout import CONFIG_FILE, WEIGHTS_FILE, check_settings, from_hugging_face
+from train.ofa_layout import fill_model, infer_config
 from train.prompt import build_prompt
 from train.safe_pickle import load_untrusted
 from train.tokenizer import BpeTokenizer, Tokenizer, WordTokenizer
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from train.model import IFSegModel
 
 MICRO = Path(__file__).parent / "assets" / "micro.pt"
-_HF_WEIGHTS = "pytorch_model.bin"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def load_base(source: str | Path, *, seed: int = 0) -> Base:
     from train.model import IFSegModel
 
     path = _locate(source)
-    weights = path / _HF_WEIGHTS if path.is_dir() else path
+    weights = path / WEIGHTS_FILE if path.is_dir() else path
     document = load_untrusted(weights)
     stored: Checkpoint | None = None
     categories: tuple[str, ...] = ()
@@ -68,9 +68,14 @@ def load_base(source: str | Path, *, seed: int = 0) -> Base:
     else:
         state, categories = _foreign_state(document, str(path))
         config = infer_config(state, str(path))
-    model = IFSegModel(config)
-    adapted = fill_model(model, state, str(path), seed=seed)
-    provenance = {"base": str(source) if path == MICRO else path.name, "base_sha256": file_sha256(weights)}
+        if path.is_dir():
+            check_settings(path / CONFIG_FILE, config)
+    try:
+        model = IFSegModel(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"no model can be built from the configuration in {path}: {error}") from error
+    adapted = fill_model(model, state, str(path), seed=seed if stored is None else None)
+    provenance = {"base": path.name if Path(source).exists() else str(source), "base_sha256": file_sha256(weights)}
     if stored is not None:
         adapted = bool(stored.vocabulary.categories)
         if adapted:
@@ -85,11 +90,14 @@ def _locate(source: str | Path) -> Path:
         if not path.is_file():
             raise CheckpointError("the shipped base model is missing from this installation", hint="reinstall ifseg-rt")
     if not path.exists() and hub.is_hub_id(str(source)):
-        return hub.download(str(source), hub.MODEL_FILES)
-    if path.is_dir() and not ((path / "config.json").is_file() and (path / _HF_WEIGHTS).is_file()):
-        raise CheckpointError(
-            f"the folder {path} is not a Hugging Face OFA folder: expected config.json and {_HF_WEIGHTS}"
-        )
+        return hub.download(str(source), hub.MODEL_FILES, optional=hub.TOKENIZER_FILES)
+    if path.is_dir():
+        missing = [name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (path / name).is_file()]
+        if missing:
+            raise CheckpointError(
+                f"the folder {path} is not a Hugging Face OFA folder: it has no {' and no '.join(missing)}",
+                hint="give the folder that holds both, or a checkpoint file",
+            )
     return path
 
 
@@ -125,18 +133,19 @@ def find_tokenizer(base: Base, folder: str | Path | None = None) -> Tokenizer:
     """The base's tokenizer: its own words, or BPE files from ``folder``, beside the weights, or the hub.
 
     Raises:
+        UsageError: files are given for a base that has its own words.
         VocabularyError: files that are given or found are damaged or another vocabulary's.
         CheckpointError: there are none, and the hub is out of reach.
     """
-    if base.stored is not None and base.stored.word_tokenizer is not None:
-        return base.stored.word_tokenizer
+    words = base.stored.word_tokenizer if base.stored is not None else None
+    if words is not None:
+        if folder is not None:
+            raise UsageError("this base reads whole words of its own", hint="leave the tokenizer option out")
+        return words
     if folder is not None:
         return BpeTokenizer.from_folder(Path(folder))
-    try:
+    if BpeTokenizer.is_in(base.folder):
         return BpeTokenizer.from_folder(base.folder)
-    except VocabularyError as error:
-        if "no tokenizer files" not in str(error):
-            raise
     return BpeTokenizer.from_folder(hub.download(hub.BART_TOKENIZER, hub.TOKENIZER_FILES))
 
 

@@ -1,4 +1,4 @@
-"""OFA weights from fairseq files and Hugging Face folders: key maps, and the configuration read off the tensors."""
+"""OFA weights under fairseq's names: the configuration read off the tensors, and the tensors into the model."""
 
 from __future__ import annotations
 
@@ -18,30 +18,18 @@ if TYPE_CHECKING:
 OFA_ROWS, ADAPTED_ROWS = 59457, 59458  # spec 1
 _SEGMENTATION_STD = 0.02  # spec 11.5
 
-# Hugging Face name -> fairseq name, per layer (spec 12.3).
-_RENAMES = (
-    (re.compile(r"^(encoder\.layers\.\d+\.)self_attn_mid_layer_norm\."), r"\1attn_ln."),
-    (re.compile(r"^(decoder\.layers\.\d+\.)self_attn_mid_layer_norm\."), r"\1self_attn_ln."),
-    (re.compile(r"^(decoder\.layers\.\d+\.)cross_attn_mid_layer_norm\."), r"\1cross_attn_ln."),
-    (re.compile(r"^(decoder\.layers\.\d+\.)cross_attn\."), r"\1encoder_attn."),
-    (re.compile(r"^(decoder\.layers\.\d+\.)cross_attn_layer_norm\."), r"\1encoder_attn_layer_norm."),
-    (re.compile(r"\.ffn_layer_norm\."), ".ffn_layernorm."),
-)
-
-
-def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Renames the tensors of ``pytorch_model.bin`` to fairseq's names."""
-    renamed = {}
-    for name, tensor in state.items():
-        for pattern, target in _RENAMES:
-            name = pattern.sub(target, name)
-        renamed[name] = tensor
-    return renamed
-
 
 def _count(state: Mapping[str, Any], pattern: str) -> int:
     found = [int(m.group(1)) for m in (re.match(pattern, name) for name in state) if m]
     return 1 + max(found, default=-1)
+
+
+def _layers(state: Mapping[str, Any], stack: str) -> int:
+    """Layers of a stack; the bias tables count too, else a file without its last layer passes for a smaller model."""
+    return max(
+        _count(state, rf"{stack}\.{part}\.(\d+)\.")
+        for part in ("layers", "token_rel_pos_table_list", "image_rel_pos_table_list", "seg_rel_pos_table_list")
+    )
 
 
 def infer_config(state: Mapping[str, Tensor], origin: str) -> ModelConfig:
@@ -63,6 +51,10 @@ def infer_config(state: Mapping[str, Tensor], origin: str) -> ModelConfig:
             f"{origin} is not an OFA checkpoint: it has no {', '.join(missing)}",
             hint="expected ofa_<size>.pt, an adapted IFSeg checkpoint, a Hugging Face OFA folder, or our own ckpt.pt",
         )
+    ranks = {name: state[name].dim() for name in anchors}
+    if any(rank != (1 if name.endswith("c_attn") else 2) for name, rank in ranks.items()):
+        found = ", ".join(f"{name} {list(state[name].shape)}" for name in anchors)
+        raise CheckpointError(f"{origin} is not an OFA checkpoint: unexpected shapes {found}")
     rows, width = state["encoder.embed_tokens.weight"].shape
     if rows not in (OFA_ROWS, ADAPTED_ROWS):
         raise CheckpointError(
@@ -74,8 +66,8 @@ def infer_config(state: Mapping[str, Tensor], origin: str) -> ModelConfig:
         d_model=width,
         heads=state["encoder.layers.0.self_attn.c_attn"].shape[0],
         ffn_dim=state["encoder.layers.0.fc1.weight"].shape[0],
-        encoder_layers=_count(state, r"encoder\.layers\.(\d+)\."),
-        decoder_layers=_count(state, r"decoder\.layers\.(\d+)\."),
+        encoder_layers=_layers(state, "encoder"),
+        decoder_layers=_layers(state, "decoder"),
         backbone_blocks=tuple(_count(state, rf"encoder\.embed_images\.layer{i}\.(\d+)\.") for i in (1, 2, 3)),
         vocab_size=rows,
     )
@@ -85,14 +77,14 @@ def infer_config(state: Mapping[str, Tensor], origin: str) -> ModelConfig:
     return config
 
 
-def fill_model(model: IFSegModel, state: Mapping[str, Tensor], origin: str, *, seed: int) -> bool:
-    """Copies the tensors into the model; makes the segmentation tables where the file has none (spec 11.5).
+def fill_model(model: IFSegModel, state: Mapping[str, Tensor], origin: str, *, seed: int | None) -> bool:
+    """Copies the tensors into the model; makes the segmentation tables where an OFA file has none (spec 11.5).
 
     Args:
         model: built from :func:`infer_config` (or from our own checkpoint's configuration).
         state: tensors under fairseq's names; those that the segmentation path does not use are ignored.
         origin: what to call the file in errors.
-        seed: for the tables that an un-adapted OFA lacks.
+        seed: for the tables that an un-adapted OFA lacks; ``None`` for a file that must have them.
 
     Returns:
         Whether the file brought segmentation tables, i.e. is adapted.
@@ -102,10 +94,10 @@ def fill_model(model: IFSegModel, state: Mapping[str, Tensor], origin: str, *, s
     """
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed or 0)
     target = model.state_dict()
     is_segmentation = re.compile(r"decoder\.(embed_seg_positions|seg_rel_pos_table_list|seg_pos_ln)\b")
-    adapted = any(is_segmentation.match(name) for name in state)
+    adapted = seed is None or any(is_segmentation.match(name) for name in state)
     problems: list[str] = []
     values: dict[str, Tensor] = {}
     for name, expected in target.items():

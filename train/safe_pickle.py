@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def load_untrusted(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     if not path.is_file():
         raise CheckpointError(f"no such checkpoint: {path}", hint="give a file, a folder, a hub id, or 'micro'")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols; whatever matters is raised
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = _GLOBAL.search(str(error))
@@ -36,7 +38,18 @@ def load_untrusted(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
                 f"{path} holds a Python object that is not loaded: {found.group(1)}",
                 hint="such a file can run code; re-save its tensors alone with torch.save(state_dict)",
             ) from error
-        raise CheckpointError(f"{path} is not a PyTorch checkpoint, or is damaged", hint="download it again") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is not a PyTorch checkpoint, or is damaged: {reason}") from error
+        raise _damaged(path) from error
+    except MemoryError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # zip reader and unpickler raise all kinds; their words name internals, not remedies
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> CheckpointError:
+    size = path.stat().st_size
+    return CheckpointError(
+        f"{path} is not a PyTorch checkpoint, or is cut off or damaged ({size} bytes)",
+        hint="copy or download it again and compare the size",
+    )
