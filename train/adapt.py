@@ -155,7 +155,7 @@ def _save_result(adaptation: Adaptation, args: argparse.Namespace, size: tuple[i
         "final_loss": None if config.steps == 0 else adaptation.loss,
         "image_size": f"{size[0]}x{size[1]}",
         "processes": adaptation.world,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "ifseg_rt": ifseg_rt.__version__,
     }
     save_checkpoint(checkpoint_of(model, provenance), args.out)

@@ -48,6 +48,7 @@ def _lines(done: int) -> Iterator[Callable[[Progress], None]]:
             return
         last = now
         left = (now - start) / max(progress.step - done, 1) * (progress.steps - progress.step)
-        sys.stderr.write(f"adapting: step {progress.step}/{progress.steps} loss {progress.loss:.3f} {left:.0f} s left\n")
+        done_of = f"{progress.step}/{progress.steps}"
+        sys.stderr.write(f"adapting: step {done_of} loss {progress.loss:.3f} {left:.0f} s left\n")
 
     yield show
