@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         "--categories-file", metavar="PATH", help="the same from a file, one per line: name, synonym, synonym #rrggbb"
     )
     model.add_argument("--size", type=_size, metavar="HxW", help="network input with --categories (default: 384x512)")
-    model.add_argument("--steps", type=_positive, metavar="N", help="adaptation steps with --categories (default: 100)")
+    model.add_argument("--steps", type=_positive, metavar="N", help="adaptation steps with --categories (default: 20)")
 
     how = parser.add_argument_group("how")
     refine = how.add_mutually_exclusive_group()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = Path(__file__).parent / "assets" / "micro.pt"
 STAGE_ONE_STEPS, STAGE_ONE_LR = 1500, 2e-3
-STAGE_TWO_STEPS, STAGE_TWO_LR = 1600, 1e-3
+STAGE_TWO_STEPS, STAGE_TWO_LR = 1200, 6e-4
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

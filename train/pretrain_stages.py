@@ -30,7 +30,8 @@ _WINDOWS = ((12, 16), (16, 24), (18, 24), (24, 16), (24, 32))
 _WINDOW_ODDS = (0.2, 0.3, 0.2, 0.15, 0.15)
 _PHOTO_STEPS = 0.15  # share of steps on photos, which teach the thousand object names
 _LONGEST_PROMPT = 80
-_EARLY_SCALE = 0.2  # stage 1 has trained these; they follow slowly
+_EARLY_SCALE = 0.05  # stage 1 has trained these; they follow slowly
+_SWAPS = 5
 
 Report = Callable[[int, int, float], None]
 
@@ -204,6 +205,24 @@ def draw_window(
     return (h, w), joined, labels, torch.from_numpy(data.shares[views][:, index]).float()
 
 
+def mix_windows(grid: tuple[int, int], tensors: Sequence[Tensor], rng: np.random.Generator) -> None:
+    """Swaps rectangles between the pictures of a batch, in place, ``_SWAPS`` times; labels travel with features.
+
+    The sets label different things in different places (and each looks like itself), so an attention over whole
+    pictures learns which set it sees and what that set calls things; that does not carry over to other cameras.
+    Collages of several sets leave it local evidence, neighbourhood and prompt.
+    """
+    h, w = grid
+    for _ in range(_SWAPS):
+        high, wide = int(rng.integers(2, h + 1)), int(rng.integers(2, w + 1))
+        top, left = int(rng.integers(h - high + 1)), int(rng.integers(w - wide + 1))
+        rows = np.arange(top, top + high)[:, None] * w + np.arange(left, left + wide)
+        index = torch.from_numpy(rows.ravel())
+        order = torch.from_numpy(rng.permutation(len(tensors[0])))
+        for tensor in tensors:
+            tensor[:, index] = tensor[order][:, index]
+
+
 def stage_two(
     model: IFSegModel, space: WordSpace, data: FeatureSet, photos: FeatureSet, stage: Stage, seed: int, report: Report,
     batch: int = 12,
@@ -229,6 +248,7 @@ def stage_two(
             group["lr"] = schedule(step, stage) * group["scale"]
         of_photos = rng.random() < _PHOTO_STEPS
         grid, joined, labels, shares = draw_window(photos if of_photos else data, batch, rng)
+        mix_windows(grid, (joined, labels, shares), rng)
         present = sorted({word for g in labels[labels >= 0].unique().tolist() for word in space.groups[g]})
         words = random_prompt(space.words if of_photos else space.labelled, present, rng)[:_LONGEST_PROMPT]
         table = model.encoder.embed_tokens.weight[space.ids(words)]

@@ -23,7 +23,7 @@ from ifseg_rt.talk import Talk
 ADAPT = """
 import argparse, json, pathlib, sys
 parser = argparse.ArgumentParser()
-for option in ("--base", "--categories-file", "--out", "--steps", "--seed"):
+for option in ("--base", "--categories-file", "--out", "--steps", "--batch-size", "--seed"):
     parser.add_argument(option, required=True)
 options = parser.parse_args()
 log = pathlib.Path(__file__).parents[1] / "calls.txt"
