@@ -51,9 +51,10 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--model", type=Path, help="measure this model.onnx, or this adapted ckpt.pt after an export")
     parser.add_argument("--names", type=Path, help="a line per class in label order: name, synonym")
     parser.add_argument("--base", default="micro", help="what to adapt: micro, a checkpoint or a hub id")
-    parser.add_argument("--steps", type=int, help="adaptation steps (default: the command's own)")
+    parser.add_argument("--steps", type=int, help="adaptation steps (default: as ifseg-rt --categories)")
+    parser.add_argument("--batch-size", type=int, help="artificial images per step (default: likewise)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the adaptation")
-    parser.add_argument("--size", help="input size of the exported model, 512 or 384x640 (height x width)")
+    parser.add_argument("--size", help="input size, 512 or 384x640 (height x width; default: likewise)")
     parser.add_argument("--limit", type=int, help="measure only this many pictures, spread over the set")
     parser.add_argument("--json", type=Path, help="write all figures and facts here")
     parser.add_argument("--sheet", type=Path, help="write a picture sheet of the last model here")
@@ -67,6 +68,7 @@ def _measure(options: Namespace) -> None:
 
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"--limit {options.limit}: expected at least one picture")
+    _fill_in(options)
     data = LabelledImages(options.dataset)
     pictures = data.pictures(options.limit)
     folder = tempfile.TemporaryDirectory() if options.keep is None else nullcontext(str(options.keep))
@@ -93,6 +95,16 @@ def _measure(options: Namespace) -> None:
     sys.stdout.write(f"{_headline(facts)}\n\n{quality_tables(rows, labels)}")
 
 
+def _fill_in(options: Namespace) -> None:
+    """Set what the user left open as ``ifseg-rt --categories`` does, which always adapts ``micro``."""
+    from ifseg_rt.words import DEFAULT_SIZE, QUICK_BATCH, QUICK_STEPS
+
+    if options.model is None and options.base == "micro":
+        options.steps = QUICK_STEPS if options.steps is None else options.steps
+        options.batch_size = QUICK_BATCH if options.batch_size is None else options.batch_size
+        options.size = options.size or "x".join(map(str, DEFAULT_SIZE))
+
+
 def _candidates(options: Namespace, classes: Sequence[str], place: Path) -> list[Candidate]:
     """Return the models to measure, made by the product's own commands where they do not exist yet."""
     from benchmarks.product import adapt, export
@@ -114,7 +126,7 @@ def _candidates(options: Namespace, classes: Sequence[str], place: Path) -> list
         if label == "adapted" and steps == 0:
             break
         checkpoint = place / f"{label}.pt"
-        adapt(options.base, names, checkpoint, steps=steps, seed=options.seed)
+        adapt(options.base, names, checkpoint, steps=steps, batch_size=options.batch_size, seed=options.seed)
         export(checkpoint, checkpoint.with_suffix(".onnx"), size=options.size)
         made.append(Candidate(label, checkpoint.with_suffix(".onnx")))
     return made
@@ -177,6 +189,7 @@ def _settings(options: Namespace, artifact: Artifact) -> dict[str, object]:
         "model": options.model.name if ready else None,
         "base": None if ready else str(options.base),
         "steps": None if ready else options.steps,
+        "batch_size": None if ready else options.batch_size,
         "seed": None if ready else options.seed,
         "size": f"{artifact.preprocess.height}x{artifact.preprocess.width}",
     }

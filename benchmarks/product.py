@@ -14,7 +14,9 @@ from pathlib import Path
 from ifseg_rt.errors import IfsegError
 
 
-def adapt(base: str, names_file: Path, out: Path, *, steps: int | None, seed: int = 0) -> None:
+def adapt(
+    base: str, names_file: Path, out: Path, *, steps: int | None, batch_size: int | None = None, seed: int = 0
+) -> None:
     """Write ``out``: the model ``base`` adapted to the categories of ``names_file``.
 
     Args:
@@ -22,14 +24,16 @@ def adapt(base: str, names_file: Path, out: Path, *, steps: int | None, seed: in
         names_file: one category per line.
         out: the checkpoint to write.
         steps: adaptation steps; 0 only sets the vocabulary, ``None`` is the command's own default.
+        batch_size: artificial images per step; ``None`` is the command's own default.
         seed: random seed.
 
     Raises:
         IfsegError: the command failed; it has said why on stderr.
     """
     arguments = ["--base", base, "--categories-file", str(names_file), "--out", str(out), "--seed", str(seed)]
-    if steps is not None:
-        arguments += ["--steps", str(steps)]
+    for option, value in (("--steps", steps), ("--batch-size", batch_size)):
+        if value is not None:
+            arguments += [option, str(value)]
     run_step("train.adapt", arguments)
 
 
