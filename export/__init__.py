@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from export.biases import BiasForm
     from ifseg_rt.artifact import Artifact
     from train.model import IFSegModel
 
@@ -24,7 +25,7 @@ def export_onnx(
     rounds: int = 25,
     pictures: str | Path | None = None,
     opset: int | None = None,
-    dense_biases: bool = False,
+    biases: BiasForm = "auto",
 ) -> Artifact:
     """Writes ``model.onnx`` and its sidecar ``model.json``, checked against the model.
 
@@ -38,8 +39,8 @@ def export_onnx(
         rounds: how often it averages.
         pictures: folder of pictures for the parity check; ``None`` for the shipped ones.
         opset: ONNX operator set, 18 or 20; ``None`` for the default.
-        dense_biases: position biases as plain constants instead of small factors that are folded when a run time
-            opens the model; a larger file, for builders that do not fold.
+        biases: position biases as small ``"factors"`` that a run time folds when it opens the model, or as
+            ``"tables"``, a larger file for builders that do not fold; ``"auto"`` takes factors for small models.
 
     Returns:
         The sealed sidecar.
@@ -62,7 +63,7 @@ def export_onnx(
         neighbours=neighbours,
         rounds=rounds,
         opset=opset,
-        dense_biases=dense_biases,
+        biases=biases,
         pictures=None if pictures is None else Path(pictures),
     )
     return export_model(model, Path(path), settings, categories=categories).artifact

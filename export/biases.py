@@ -1,15 +1,25 @@
-"""Every attention bias of a frozen model, as a few small factors instead of large tables.
+"""Every attention bias of a frozen model, as a few small factors or as large tables.
 
-A bias depends only on weights, words and grid, so a frozen graph could carry it as ``[H, T, S]`` constants; they would
-be most of the file (``micro`` at 384x512: 20 of 43 MB; ``base`` at 512x512: 0.6 of 1.1 GB). Instead the graph carries
+A bias depends only on weights, words and grid. As ``[H, T, S]`` constants the biases are the larger part of a graph, so
+a graph can carry their factors instead:
 
-* the absolute term as its two factors: ``[H, T, d]`` times ``[H, d, S]`` (spec 5 and 7);
-* the relative term as its table. Resampling a table of displacements over query and key axes is linear and separable,
-  so for grid rows alone it is a matrix ``[h*h, 63]`` (row pair -> displacement) and for columns one of ``[w*w, 63]``:
-  ``bias = rows @ table @ columns^T``, the same for every layer and exact for every grid.
+* the absolute term is a product ``[H, T, d]`` times ``[H, d, S]`` (spec 5 and 7);
+* the relative term is its table. Resampling a table of displacements over query and key axes is linear and separable,
+  so for grid rows alone it is a matrix ``[h, h, 63]`` (row pair -> displacement) and for columns one of ``[w, w, 63]``;
+  both are shared by all layers, and exact for every grid.
 
-None of the operators below has an input that depends on the picture. ONNX Runtime folds all of them into plain
-constants when it opens the model (a test checks the optimised graph), so nothing is paid per frame.
+None of these operators has an input that depends on the picture. ONNX Runtime folds all of them into plain constants
+when it opens a model (a test looks at the optimised graph), so nothing is paid per frame. But it keeps every
+intermediate result until all are folded, about eight times the final tables. Sizes of all constants in MB:
+
+| model, categories, input | factors | tables |
+| micro, 11, 384x512 | 23.6 | 40.5 |
+| micro, 11, 512x512 | 24.5 | 55.5 |
+| tiny, 12, 512x512 | 72 | 196 |
+| base, 12, 512x512 | 533 | 1076 |
+
+Factors pay where the tables are small. Opening ``base`` took 5.2 GB of memory with factors and 1.4 GB with tables, and
+several times as long: ``auto`` takes factors only up to 64 MB of tables.
 """
 
 from __future__ import annotations
@@ -17,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice, pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +41,11 @@ from train.model.positions import Grid, token_buckets
 # Causal queries are split into this many blocks, each of which sees only the keys up to its own end: 5/8 of the
 # attention work and of the bias memory remain.
 _CAUSAL_BLOCKS = 4
+_LARGEST_FACTORED_BYTES = 64_000_000
 _ROWS_PER_BLOCK = 32  # below this a block costs more in calls than it saves in work
+
+
+BiasForm = Literal["auto", "factors", "tables"]
 
 
 @dataclass(frozen=True)
@@ -77,13 +92,14 @@ class RelativeGrid(nn.Module):
     def __init__(self, side: int, grid: Grid) -> None:
         super().__init__()
         self.grid = grid
-        self.register_buffer("rows", _pair_weights(side, grid[0]))
-        self.register_buffer("columns", _pair_weights(side, grid[1]).t().contiguous())
+        self.register_buffer("rows", _pair_weights(side, grid[0]).flatten(0, 1))
+        self.register_buffer("columns", _pair_weights(side, grid[1]).transpose(1, 2).contiguous())
 
     def forward(self, table: Tensor) -> Tensor:
         h, w = self.grid
-        pairs = torch.matmul(torch.matmul(self.rows, table), self.columns)
-        return pairs.reshape(-1, h, h, w, w).permute(0, 1, 3, 2, 4).reshape(-1, h * w, h * w)
+        by_rows = torch.matmul(self.rows, table).reshape(-1, h, 1, h, table.shape[-1])
+        # [H, h, 1, h, 63] @ [w, 63, w]: the result [H, h, w, h, w] needs no turning, only another shape.
+        return torch.matmul(by_rows, self.columns).reshape(-1, h * w, h * w)
 
 
 class CompactBiases(nn.Module):
@@ -110,6 +126,7 @@ class CompactBiases(nn.Module):
         encoder, decoder, config = model.encoder, model.decoder, model.config
         self.text_len = len(model.prompt_ids)
         self.patches = grid[0] * grid[1]
+        self.heads = config.heads
         self.causal = config.causal
         self.blocks = blocks
         self.first_rows = first_rows
@@ -136,6 +153,14 @@ class CompactBiases(nn.Module):
         self.target_corners = _buffers(table[-3:].t() for table in tables)
         self.register_buffer("rows_index", torch.arange(rows, device=device, dtype=torch.int32))
 
+    @property
+    def table_bytes(self) -> int:
+        """What the biases take as float32 tables."""
+        keys = self.patches + self.text_len
+        encoder = len(self.image_tables) * keys * keys
+        decoder = sum((block.stop - block.start) * block.keys for blocks in self.blocks for block in blocks)
+        return 4 * self.heads * (encoder + decoder + len(self.rows_index) * keys)
+
     def forward(self) -> tuple[list[Tensor], list[list[Tensor]], Tensor]:
         return self._encoder(), self._decoder_self(), self.cross_absolute()
 
@@ -144,9 +169,9 @@ class CompactBiases(nn.Module):
         n, text_len = self.patches, self.text_len
         out = []
         for image_table, text_table in zip(self.image_tables, self.text_tables, strict=True):
-            image = F.pad(self.relative(image_table), (0, text_len, 0, text_len))
-            text = F.pad(text_table[:, self.buckets], (n, 0, n, 0))
-            out.append(shared + image + text)
+            top = F.pad(self.relative(image_table), (0, text_len))
+            rest = F.pad(text_table[:, self.buckets], (n, 0))
+            out.append(shared + torch.cat([top, rest], dim=1))
         return out
 
     def _decoder_self(self) -> list[list[Tensor]]:
@@ -169,7 +194,7 @@ class CompactBiases(nn.Module):
 
 
 class DenseBiases(nn.Module):
-    """The same biases as plain constants, for builders that do not fold constant operators by themselves."""
+    """The same biases as plain constants: for large models, and builders that fold nothing by themselves."""
 
     def __init__(self, compact: CompactBiases) -> None:
         super().__init__()
@@ -182,6 +207,13 @@ class DenseBiases(nn.Module):
     def forward(self) -> tuple[list[Tensor], list[list[Tensor]], Tensor]:
         blocks = iter(self.decoder)
         return list(self.encoder), [list(islice(blocks, count)) for count in self.per_layer], self.cross[0]
+
+
+def choose_biases(compact: CompactBiases, form: BiasForm) -> CompactBiases | DenseBiases:
+    """The biases in the form asked for; ``auto`` is explained at the top of this module."""
+    if form == "auto":
+        form = "factors" if compact.table_bytes <= _LARGEST_FACTORED_BYTES else "tables"
+    return compact if form == "factors" else DenseBiases(compact)
 
 
 def _buffers(tensors: Iterable[Tensor]) -> nn.ParameterList:
@@ -203,7 +235,7 @@ def _tables(embeddings: nn.ModuleList) -> list[Tensor]:
 
 
 def _pair_weights(side: int, length: int) -> Tensor:
-    """Weight of every displacement for every (query, key) pair of one axis, ``[length^2, 2 * side - 1]``.
+    """Weight of every displacement for every (query, key) pair of one axis, ``[length, length, 2 * side - 1]``.
 
     Query and key are each a bilinear mixture of two native cells, so a pair is a mixture of at most four displacements.
     """
@@ -213,4 +245,4 @@ def _pair_weights(side: int, length: int) -> Tensor:
         for key_cell in range(side):
             pair = mixture[:, query_cell, None] * mixture[None, :, key_cell]
             weights[:, :, query_cell - key_cell + side - 1] += pair
-    return weights.flatten(0, 1).float()
+    return weights.float()

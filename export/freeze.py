@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.backbone import feature_rows
-from export.biases import Block, CompactBiases, DenseBiases, self_blocks
+from export.biases import BiasForm, Block, CompactBiases, choose_biases, self_blocks
 from export.fold import FrozenAttention, fold_input_shift
 from ifseg_rt.errors import UsageError, VocabularyError
 from train.model import IFSegModel
@@ -103,7 +103,7 @@ class FrozenSegmenter(nn.Module):
         batch: pictures per call.
         neighbours: neighbours per patch that the refinement averages.
         rounds: how often it averages.
-        dense_biases: carry the position biases as plain constants instead of factors (see :mod:`export.biases`).
+        biases: form of the position biases, see :mod:`export.biases`.
 
     Raises:
         UsageError: settings that do not fit the grid, or a grid outside the model's position table.
@@ -128,7 +128,7 @@ class FrozenSegmenter(nn.Module):
         batch: int = 1,
         neighbours: int = 3,
         rounds: int = 25,
-        dense_biases: bool = False,
+        biases: BiasForm = "auto",
     ) -> None:
         super().__init__()
         if not len(model.category_embedding):
@@ -178,7 +178,7 @@ class FrozenSegmenter(nn.Module):
         self.register_buffer("categories", model.category_embedding.clone())
 
         compact = CompactBiases(model, self.grid, self.decoder_rows, blocks, first_rows)
-        self.biases = DenseBiases(compact) if dense_biases else compact
+        self.biases = choose_biases(compact, biases)
         offsets = torch.arange(batch)[:, None, None] * self.patches
         self.register_buffer("batch_offsets", offsets)
         self.requires_grad_(False).eval()

@@ -13,6 +13,7 @@ from ifseg_rt.artifact import Artifact, read_artifact, sidecar_path, write_artif
 from ifseg_rt.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
+    from export.biases import BiasForm
     from export.parity import ParityReport
     from train.model import IFSegModel
 
@@ -30,7 +31,7 @@ class ExportSettings:
         neighbours: patches that the refinement averages.
         rounds: how often it averages.
         opset: ONNX operator set; ``None`` for the default.
-        dense_biases: position biases as plain constants, for builders that do not fold constant operators.
+        biases: position biases as factors, as tables, or chosen by their size (see :mod:`export.biases`).
         pictures: folder of pictures for the parity check; ``None`` for the shipped ones.
     """
 
@@ -39,7 +40,7 @@ class ExportSettings:
     neighbours: int = 3
     rounds: int = 25
     opset: int | None = None
-    dense_biases: bool = False
+    biases: BiasForm = "auto"
     pictures: Path | None = None
 
     def check(self) -> None:
@@ -128,7 +129,7 @@ def export_model(
         batch=settings.batch,
         neighbours=settings.neighbours,
         rounds=settings.rounds,
-        dense_biases=settings.dense_biases,
+        biases=settings.biases,
     )
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:

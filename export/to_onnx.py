@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from types import FrameType
@@ -72,14 +73,13 @@ def _run(options: argparse.Namespace) -> None:
     from export.pipeline import ExportSettings, check_target, export_model
     from train.image_size import parse_size
 
-    size = None if options.size is None else parse_size(options.size)
     settings = ExportSettings(
-        size=size or parse_size(_DEFAULT_SIZE),
+        size=parse_size(options.size or _DEFAULT_SIZE),
         batch=options.batch,
         neighbours=options.neighbours,
         rounds=options.rounds,
         opset=options.opset,
-        dense_biases=options.dense_biases,
+        biases=options.biases,
         pictures=options.pictures,
     )
     settings.check()
@@ -100,6 +100,9 @@ def _run(options: argparse.Namespace) -> None:
 
     say(f"loading {options.checkpoint}")
     model = load_model(options.checkpoint, wanted, tokenizer=options.tokenizer)
+    recorded = model.provenance.get("image_size")
+    if options.size is None and isinstance(recorded, str):
+        settings = replace(settings, size=parse_size(recorded))
     checkpoint = Path(options.checkpoint)
     provenance = {"checkpoint_sha256": file_sha256(checkpoint)} if checkpoint.is_file() else {}
     exported = export_model(model, target, settings, provenance=provenance, on_stage=say)
@@ -164,7 +167,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="ckpt.pt, an OFA checkpoint or folder, a hub id, or micro")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="the .onnx file (default: beside CKPT)")
-    parser.add_argument("--size", metavar="N|HxW", help="input size in pixels: 512 or 384x640 (default: 512)")
+    parser.add_argument(
+        "--size", metavar="N|HxW", help="input size: 512 or 384x640 (default: as recorded by train.adapt, or 512)"
+    )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures per call (default: 1)")
     names = parser.add_mutually_exclusive_group()
     names.add_argument("--categories", metavar="WORDS", help='other categories than the checkpoint\'s: "sky, road"')
@@ -175,7 +180,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="compare on these pictures")
     parser.add_argument("--opset", type=int, metavar="N", help="ONNX operator set, 18 or 20 (default: 20)")
     parser.add_argument(
-        "--dense-biases", action="store_true", help="position biases as constants, for builders that fold nothing"
+        "--biases",
+        choices=("auto", "factors", "tables"),
+        default="auto",
+        help="position biases as factors (small file), as tables (for builders that fold nothing), or by size (auto)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
