@@ -1,0 +1,96 @@
+"""``python -m train.adapt``: what it writes, what it refuses and with which exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from train.adapt import main
+from train.checkpoint import read_checkpoint
+from train.load import MICRO, load_model
+
+needs_micro = pytest.mark.skipif(not MICRO.is_file(), reason="the shipped micro checkpoint is not in this tree")
+
+
+@needs_micro
+def test_zero_steps_set_the_vocabulary_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    names = tmp_path / "names.txt"
+    names.write_text("# a comment\nsky\nroad, pavement #804080\n\ntraffic light\n", encoding="utf-8")
+    out = tmp_path / "ckpt.pt"
+    assert main(["--categories-file", str(names), "--out", str(out), "--steps", "0", "--quiet"]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    stored = read_checkpoint(out)
+    assert stored.vocabulary.names == ("sky", "road", "traffic light")
+    assert stored.vocabulary.categories[1].color == (0x80, 0x40, 0x80)
+    assert stored.provenance["base"] == "micro" and stored.provenance["steps"] == 0
+    assert len(stored.provenance["base_sha256"]) == 64
+    base = torch.load(MICRO, weights_only=True)["model"]
+    assert all(torch.equal(stored.state[name], value.float()) for name, value in base.items())
+    model = load_model(out)
+    assert model.category_embedding.shape == (3, 128)
+    assert model(torch.zeros(1, 3, 64, 96)).shape == (1, 24, 3)
+
+
+@needs_micro
+def test_one_step_is_recorded_and_the_resume_file_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "ckpt.pt"
+    options = ["--categories", "sky, road", "--out", str(out), "--steps", "1", "--batch-size", "1", "--device", "cpu"]
+    assert main(options) == 0
+    assert "step 1/1" in capsys.readouterr().err
+    provenance = read_checkpoint(out).provenance
+    assert provenance["steps"] == 1 and provenance["final_loss"] > 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ckpt.pt"]
+
+
+@needs_micro
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--categories", "sky, , road"], 8, "empty"),
+        (["--categories", "sky, road, sky"], 8, "sky"),
+        (["--categories", "sky, roaad"], 8, "road"),
+        (["--categories", "road, street"], 8, "street"),
+        ([], 8, "no categories"),
+        (["--categories", "sky", "--base", "missing.pt"], 7, "missing.pt"),
+        (["--categories", "sky", "--steps", "-1"], 2, "steps"),
+        (["--categories", "sky", "--image-size", "12"], 2, "12"),
+        (["--categories", "sky", "--device", "cuda:77"], 5, "CUDA"),
+        (["--categories", "sky", "--device", "toaster"], 5, "toaster"),
+        (["--categories-file", "missing.txt"], 2, "missing.txt"),
+    ],
+)
+def test_refusals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int, words: str
+) -> None:
+    assert main([*options, "--out", str(tmp_path / "c.pt")]) == code
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and words in captured.err and "Traceback" not in captured.err
+    assert captured.out == "" and not list(tmp_path.iterdir())
+
+
+@needs_micro
+def test_a_damaged_resume_file_is_refused_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    resume = tmp_path / "c.pt.resume"
+    resume.write_bytes(b"no checkpoint")
+    assert main(["--categories", "sky", "--out", str(tmp_path / "c.pt"), "--steps", "1", "--resume"]) == 7
+    assert "c.pt.resume" in capsys.readouterr().err
+    assert resume.read_bytes() == b"no checkpoint"
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    start = time.perf_counter()
+    code = "import sys; from train.adapt import build_parser; build_parser().format_help(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    assert time.perf_counter() - start < 5  # a bound on hangs, not a measurement
+
+
+def test_missing_out_is_a_usage_error():
+    with pytest.raises(SystemExit) as error:
+        main(["--categories", "sky"])
+    assert error.value.code == 2
