@@ -24,7 +24,8 @@ def test_set_loss_asks_only_for_the_set() -> None:
     groups = [("sky",), ("car", "bus")]
     members = membership(groups, ["sky", "car", "bus", "dog"])
     logits = torch.tensor([[0.0, 5.0, 5.0, 0.0]])
-    labels, shares, weights = torch.tensor([[1, -1, -1]]), torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([1.0, 1.0, 0.0])
+    labels, shares = torch.tensor([[1, -1, -1]]), torch.tensor([[1.0, 0.0, 0.0]])
+    weights = torch.tensor([1.0, 1.0, 0.0])
     inside = 2 * math.exp(5) / (2 * math.exp(5) + 2)
     assert set_loss(logits, labels, shares, members, weights).item() == pytest.approx(-math.log(inside), abs=1e-6)
     other = torch.tensor([[0.0, 9.0, 1.0, 0.0]])  # how the set shares its probability does not matter
