@@ -184,6 +184,7 @@ def random_crop(
 def patch_labels(groups: NDArray[np.int16], count: int) -> tuple[NDArray[np.int16], NDArray[np.float16]]:
     """The ``TOP_LABELS`` most frequent groups of each patch ``[768, 3]`` and their shares of the patch."""
     height, width = GRID
+    count = max(count, TOP_LABELS)
     blocks = groups.reshape(height, PATCH, width, PATCH).transpose(0, 2, 1, 3).reshape(height * width, -1)
     offsets = np.arange(len(blocks))[:, None] * (count + 1)
     histogram = np.bincount((blocks + 1 + offsets).ravel(), minlength=len(blocks) * (count + 1))

