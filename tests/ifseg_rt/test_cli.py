@@ -307,8 +307,19 @@ def test_interrupted_runs_finish_their_video(
     writer.release()
     command = [sys.executable, "-m", "ifseg_rt", str(long), "--model", str(model_path), "-o", "out.mp4"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+    # A test run started in the background of a script ignores SIGINT, and its children inherit that.
+    def default_interrupt() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        preexec_fn=default_interrupt,
     ) as child:
         assert child.stdout is not None
         for _ in range(5):
