@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from export.biases import BiasForm
+    from export.precision import Precision
     from ifseg_rt.artifact import Artifact
     from train.model import IFSegModel
 
@@ -26,6 +27,7 @@ def export_onnx(
     pictures: str | Path | None = None,
     opset: int | None = None,
     biases: BiasForm = "auto",
+    precision: Precision = "fp32",
 ) -> Artifact:
     """Writes ``model.onnx`` and its sidecar ``model.json``, checked against the model.
 
@@ -38,9 +40,10 @@ def export_onnx(
         neighbours: patches that the refinement averages (spec 9).
         rounds: how often it averages.
         pictures: folder of pictures for the parity check; ``None`` for the shipped ones.
-        opset: ONNX operator set, 18 or 20; ``None`` for the default.
+        opset: ONNX operator set, 18, 20 or 22; ``None`` for the default.
         biases: position biases as small ``"factors"`` that a run time folds when it opens the model, or as
             ``"tables"``, a larger file for builders that do not fold; ``"auto"`` takes factors for small models.
+        precision: ``"fp32"``, or ``"fp16"`` or ``"bf16"`` for GPUs; inputs and outputs stay float32.
 
     Returns:
         The sealed sidecar.
@@ -64,6 +67,7 @@ def export_onnx(
         rounds=rounds,
         opset=opset,
         biases=biases,
+        precision=precision,
         pictures=None if pictures is None else Path(pictures),
     )
     return export_model(model, Path(path), settings, categories=categories).artifact

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.fold import set_weight
+from export.precision import WideLayerNorm, low_linear
 from export.resampling import bilinear_matrix
 from train.model.efficientnet import EfficientNetLite2
 from train.model.resnet import Bottleneck, FrozenBatchNorm2d, ResNet
@@ -70,10 +71,16 @@ class FrozenEfficientNet(nn.Module):
     enlarge_rows: Tensor
     enlarge_columns: Tensor
 
-    def __init__(self, net: EfficientNetLite2, size: tuple[int, int]) -> None:
+    def __init__(self, net: EfficientNetLite2, size: tuple[int, int], dtype: torch.dtype) -> None:
         super().__init__()
         self.net = copy.deepcopy(net)
-        rows, columns = (bilinear_matrix(-(-side // 32), -(-side // 16)).float() for side in size)
+        self.net.stem.to(dtype)
+        self.net.stages.to(dtype)
+        norm, linear, activation = net.neck
+        # Standardised and normalised in float32: the channels' scales differ a hundredfold.
+        self.neck = nn.Sequential(WideLayerNorm(norm, dtype), low_linear(linear, dtype), activation)  # type: ignore[arg-type]
+        del self.net.neck
+        rows, columns = (bilinear_matrix(-(-side // 32), -(-side // 16)).to(dtype) for side in size)
         self.register_buffer("enlarge_rows", rows)
         self.register_buffer("enlarge_columns", columns.t().contiguous())
 
@@ -82,7 +89,7 @@ class FrozenEfficientNet(nn.Module):
         enlarged = torch.matmul(self.enlarge_rows, torch.matmul(stride32, self.enlarge_columns))
         pooled = [F.avg_pool2d(stride8, 2, ceil_mode=True), F.max_pool2d(stride8, 2, ceil_mode=True)]
         joined = torch.cat([*pooled, stride16, enlarged], dim=1)
-        out: Tensor = self.net.neck(self.net.standardise(_rows(joined)))
+        out: Tensor = self.neck(self.net.standardise(_rows(joined).float()))
         return out
 
 
@@ -97,13 +104,13 @@ class FrozenRows(nn.Module):
         return _rows(self.net(images))
 
 
-def feature_rows(backbone: nn.Module, size: tuple[int, int]) -> nn.Module:
-    """The frozen copy of a backbone for one input size: ``[B, 3, H, W]`` -> ``[B * n, Cf]``."""
+def feature_rows(backbone: nn.Module, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The frozen copy of a backbone for one input size: ``[B, 3, H, W]`` -> ``[B * n, Cf]``, both of ``dtype``."""
     if isinstance(backbone, EfficientNetLite2):
-        return FrozenEfficientNet(backbone, size)
+        return FrozenEfficientNet(backbone, size, dtype)
     if isinstance(backbone, ResNet):
-        return FrozenRows(FrozenResNet(backbone))
-    return FrozenRows(copy.deepcopy(backbone))
+        return FrozenRows(FrozenResNet(backbone).to(dtype))
+    return FrozenRows(copy.deepcopy(backbone).to(dtype))
 
 
 def _rows(features: Tensor) -> Tensor:

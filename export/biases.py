@@ -114,15 +114,23 @@ class CompactBiases(nn.Module):
         rows: decoder rows that exist.
         blocks: attention blocks per decoder layer.
         first_rows: row of the first query per decoder layer.
+        dtype: of the biases that come out; the factors stay float32, so that every bias is rounded once.
     """
 
     buckets: Tensor
     rows_index: Tensor
 
     def __init__(
-        self, model: IFSegModel, grid: Grid, rows: int, blocks: list[list[Block]], first_rows: list[int]
+        self,
+        model: IFSegModel,
+        grid: Grid,
+        rows: int,
+        blocks: list[list[Block]],
+        first_rows: list[int],
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        self.dtype = dtype
         encoder, decoder, config = model.encoder, model.decoder, model.config
         self.text_len = len(model.prompt_ids)
         self.patches = grid[0] * grid[1]
@@ -155,14 +163,16 @@ class CompactBiases(nn.Module):
 
     @property
     def table_bytes(self) -> int:
-        """What the biases take as float32 tables."""
+        """What the biases take as tables."""
         keys = self.patches + self.text_len
         encoder = len(self.image_tables) * keys * keys
         decoder = sum((block.stop - block.start) * block.keys for blocks in self.blocks for block in blocks)
-        return 4 * self.heads * (encoder + decoder + len(self.rows_index) * keys)
+        return self.dtype.itemsize * self.heads * (encoder + decoder + len(self.rows_index) * keys)
 
     def forward(self) -> tuple[list[Tensor], list[list[Tensor]], Tensor]:
-        return self._encoder(), self._decoder_self(), self.cross_absolute()
+        encoder = [bias.to(self.dtype) for bias in self._encoder()]
+        decoder = [[bias.to(self.dtype) for bias in blocks] for blocks in self._decoder_self()]
+        return encoder, decoder, self.cross_absolute().to(self.dtype)
 
     def _encoder(self) -> list[Tensor]:
         shared = self.encoder_absolute()

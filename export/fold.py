@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.biases import Block
+from export.precision import LowLinear
 from train.model.attention import BiasedAttention
 
 
@@ -17,14 +18,14 @@ class FrozenAttention(nn.Module):
     weights of a row sum to one, so a value bias reaches every row unchanged: moved into the output bias.
     """
 
-    def __init__(self, attention: BiasedAttention) -> None:
+    def __init__(self, attention: BiasedAttention, dtype: torch.dtype) -> None:
         super().__init__()
         self.heads, self.head_dim = attention.heads, attention.head_dim
         width = self.heads * self.head_dim
-        self.q = nn.Linear(width, width)
-        self.k = nn.Linear(width, width, bias=False)
-        self.v = nn.Linear(width, width, bias=False)
-        self.out = nn.Linear(width, width)
+        self.q = LowLinear(width, width, dtype=dtype)
+        self.k = LowLinear(width, width, bias=False, dtype=dtype)
+        self.v = LowLinear(width, width, bias=False, dtype=dtype)
+        self.out = LowLinear(width, width, dtype=dtype)
         set_weight(self.q.weight, attention.q_proj.weight.double() * attention.scale)
         set_weight(self.q.bias, attention.q_proj.bias.double() * attention.scale)
         set_weight(self.k.weight, attention.k_proj.weight)
@@ -43,7 +44,8 @@ class FrozenAttention(nn.Module):
         parts = []
         for block, bias in zip(blocks, biases, strict=True):
             logits = torch.matmul(q[:, :, block.start : block.stop], k[..., : block.keys]) + bias
-            parts.append(torch.matmul(F.softmax(logits, dim=-1), v[:, :, : block.keys]))
+            weights = F.softmax(logits.float(), dim=-1).to(v.dtype)
+            parts.append(torch.matmul(weights, v[:, :, : block.keys]))
         heads = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
         out: Tensor = self.out(heads.permute(0, 2, 1, 3).reshape(-1, self.heads * self.head_dim))
         return out
@@ -58,6 +60,6 @@ def fold_input_shift(projection: nn.Linear, shift: Tensor) -> nn.Linear:
 
 
 def set_weight(target: Tensor | None, value: Tensor) -> None:
-    """Overwrites a parameter with a float64 result, rounded to float32."""
+    """Overwrites a parameter with a float64 result, rounded once to the parameter's own type."""
     if target is not None:
-        target.data = value.detach().to(torch.float32).clone()
+        target.data = value.detach().to(target.dtype).clone()

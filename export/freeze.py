@@ -7,8 +7,6 @@ becomes one Gemm with its bias.
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +14,7 @@ from torch.nn import functional as F
 from export.backbone import feature_rows
 from export.biases import BiasForm, Block, CompactBiases, choose_biases, self_blocks
 from export.fold import FrozenAttention, fold_input_shift
+from export.precision import DTYPES, Precision, WideLayerNorm, low_linear
 from ifseg_rt.errors import UsageError, VocabularyError
 from train.model import IFSegModel
 from train.model.decoder import DecoderLayer
@@ -32,10 +31,15 @@ OUTPUT_NAMES = ("probabilities", "logits", "neighbours")
 class FrozenFeedForward(nn.Module):
     """``fc2(ffn_layernorm(gelu(fc1(final_layer_norm(x)))))`` (spec 6)."""
 
-    def __init__(self, layer: EncoderLayer | DecoderLayer) -> None:
+    def __init__(self, layer: EncoderLayer | DecoderLayer, dtype: torch.dtype) -> None:
         super().__init__()
-        parts = (layer.final_layer_norm, layer.fc1, nn.GELU(), layer.ffn_layernorm, layer.fc2)
-        self.steps = nn.Sequential(*(copy.deepcopy(part) for part in parts))
+        self.steps = nn.Sequential(
+            WideLayerNorm(layer.final_layer_norm, dtype),
+            low_linear(layer.fc1, dtype),
+            nn.GELU(),
+            WideLayerNorm(layer.ffn_layernorm, dtype),
+            low_linear(layer.fc2, dtype),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.steps(x)
@@ -45,12 +49,12 @@ class FrozenFeedForward(nn.Module):
 class FrozenEncoderLayer(nn.Module):
     """Spec 6 on flat rows."""
 
-    def __init__(self, layer: EncoderLayer) -> None:
+    def __init__(self, layer: EncoderLayer, dtype: torch.dtype) -> None:
         super().__init__()
-        self.norm = copy.deepcopy(layer.self_attn_layer_norm)
-        self.attention = FrozenAttention(layer.self_attn)
-        self.norm_after = copy.deepcopy(layer.attn_ln)
-        self.feed_forward = FrozenFeedForward(layer)
+        self.norm = WideLayerNorm(layer.self_attn_layer_norm, dtype)
+        self.attention = FrozenAttention(layer.self_attn, dtype)
+        self.norm_after = WideLayerNorm(layer.attn_ln)
+        self.feed_forward = FrozenFeedForward(layer, dtype)
 
     def forward(self, x: Tensor, batch: int, bias: Tensor) -> Tensor:
         normed = self.norm(x)
@@ -63,16 +67,16 @@ class FrozenEncoderLayer(nn.Module):
 class FrozenDecoderLayer(nn.Module):
     """Spec 7 on flat rows. ``first:first + queries`` are the rows whose result anybody reads; all rows are keys."""
 
-    def __init__(self, layer: DecoderLayer, first: int, queries: int, blocks: list[Block]) -> None:
+    def __init__(self, layer: DecoderLayer, first: int, queries: int, blocks: list[Block], dtype: torch.dtype) -> None:
         super().__init__()
         self.first, self.queries, self.blocks = first, queries, blocks
-        self.self_norm = copy.deepcopy(layer.self_attn_layer_norm)
-        self.self_attention = FrozenAttention(layer.self_attn)
-        self.self_norm_after = copy.deepcopy(layer.self_attn_ln)
-        self.cross_norm = copy.deepcopy(layer.encoder_attn_layer_norm)
-        self.cross_attention = FrozenAttention(layer.encoder_attn)
-        self.cross_norm_after = copy.deepcopy(layer.cross_attn_ln)
-        self.feed_forward = FrozenFeedForward(layer)
+        self.self_norm = WideLayerNorm(layer.self_attn_layer_norm, dtype)
+        self.self_attention = FrozenAttention(layer.self_attn, dtype)
+        self.self_norm_after = WideLayerNorm(layer.self_attn_ln)
+        self.cross_norm = WideLayerNorm(layer.encoder_attn_layer_norm, dtype)
+        self.cross_attention = FrozenAttention(layer.encoder_attn, dtype)
+        self.cross_norm_after = WideLayerNorm(layer.cross_attn_ln)
+        self.feed_forward = FrozenFeedForward(layer, dtype)
 
     def forward(self, x: Tensor, memory: Tensor, batch: int, self_biases: list[Tensor], cross_bias: Tensor) -> Tensor:
         keys = self.self_norm(x)
@@ -104,6 +108,7 @@ class FrozenSegmenter(nn.Module):
         neighbours: neighbours per patch that the refinement averages.
         rounds: how often it averages.
         biases: form of the position biases, see :mod:`export.biases`.
+        precision: of weights and matrix products, see :mod:`export.precision`; inputs and outputs stay float32.
 
     Raises:
         UsageError: settings that do not fit the grid, or a grid outside the model's position table.
@@ -129,6 +134,7 @@ class FrozenSegmenter(nn.Module):
         neighbours: int = 3,
         rounds: int = 25,
         biases: BiasForm = "auto",
+        precision: Precision = "fp32",
     ) -> None:
         super().__init__()
         if not len(model.category_embedding):
@@ -150,14 +156,17 @@ class FrozenSegmenter(nn.Module):
             )
         self.neighbours = neighbours
         config, encoder, decoder = model.config, model.encoder, model.decoder
+        self.precision, self.dtype = precision, DTYPES[precision]
+        dtype = self.dtype
 
-        self.features = feature_rows(encoder.embed_images, size)
-        self.project = fold_input_shift(encoder.image_proj, encoder.type_embedding.weight[IMAGE_TYPE])
-        self.patch_norm = copy.deepcopy(encoder.patch_layernorm_embedding)
+        self.features = feature_rows(encoder.embed_images, size, dtype)
+        shifted = fold_input_shift(encoder.image_proj, encoder.type_embedding.weight[IMAGE_TYPE])
+        self.project = low_linear(shifted, dtype)
+        self.patch_norm = WideLayerNorm(encoder.patch_layernorm_embedding)
         text = encoder.layernorm_embedding(encoder.embed_tokens(model.prompt_ids) + encoder.type_embedding.weight[0])
         self.register_buffer("text", text.clone())
-        self.encoder_layers = nn.ModuleList(FrozenEncoderLayer(layer) for layer in encoder.layers)  # type: ignore[arg-type]
-        self.encoder_norm = copy.deepcopy(encoder.layer_norm)
+        self.encoder_layers = nn.ModuleList(FrozenEncoderLayer(layer, dtype) for layer in encoder.layers)  # type: ignore[arg-type]
+        self.encoder_norm = WideLayerNorm(encoder.layer_norm)
 
         # The row after the last patch is read by nobody: with a causal mask not even as a key.
         self.decoder_rows = self.patches + (0 if config.causal and config.readout_offset == 0 else 1)
@@ -168,23 +177,23 @@ class FrozenSegmenter(nn.Module):
             self_blocks(count, first, self.decoder_rows, causal=config.causal)
             for count, first in zip(queries, first_rows, strict=True)
         ]
-        self.embed_norm = copy.deepcopy(decoder.layernorm_embedding)
+        self.embed_norm = WideLayerNorm(decoder.layernorm_embedding)
         self.register_buffer("bos", decoder.layernorm_embedding(encoder.embed_tokens.weight[BOS_ID])[None].clone())
         self.decoder_layers = nn.ModuleList(
-            FrozenDecoderLayer(layer, first, count, layer_blocks)  # type: ignore[arg-type]
+            FrozenDecoderLayer(layer, first, count, layer_blocks, dtype)  # type: ignore[arg-type]
             for layer, first, count, layer_blocks in zip(decoder.layers, first_rows, queries, blocks, strict=True)
         )
-        self.decoder_norm = copy.deepcopy(decoder.layer_norm)
+        self.decoder_norm = WideLayerNorm(decoder.layer_norm)
         self.register_buffer("categories", model.category_embedding.clone())
 
-        compact = CompactBiases(model, self.grid, self.decoder_rows, blocks, first_rows)
+        compact = CompactBiases(model, self.grid, self.decoder_rows, blocks, first_rows, dtype)
         self.biases = choose_biases(compact, biases)
         offsets = torch.arange(batch)[:, None, None] * self.patches
         self.register_buffer("batch_offsets", offsets)
         self.requires_grad_(False).eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.features(image)
+        features = self.features(image.to(self.dtype))
         logits = self._per_picture(self._logits(features))
         near = self._neighbours(features)
         refined = self._refine(F.softmax(logits, dim=-1), near)
@@ -200,12 +209,14 @@ class FrozenSegmenter(nn.Module):
         memory = self.encoder_norm(x)
         used = self._per_picture(memory)[:, : self.decoder_rows - 1]
         rows = torch.cat([self.bos.expand(self.batch, -1, -1), self.embed_norm(used)], dim=1).flatten(0, 1)
+        memory = memory.to(self.dtype)
         for layer, biases in zip(self.decoder_layers, self_biases, strict=True):
             rows = layer(rows, memory, self.batch, biases, cross_bias)
         return F.linear(self.decoder_norm(rows), self.categories)
 
     def _neighbours(self, features: Tensor) -> Tensor:
         """Most similar patches by cosine (spec 9, steps 1 and 2), int64 ``[B, n, K]``."""
+        features = features.float()
         unit = features / torch.linalg.vector_norm(features, dim=-1, keepdim=True).clamp(min=1e-12)
         unit = self._per_picture(unit)
         return torch.matmul(unit, unit.transpose(1, 2)).topk(self.max_neighbours, dim=-1).indices

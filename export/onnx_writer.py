@@ -14,11 +14,14 @@ from ifseg_rt.errors import ExportError
 
 if TYPE_CHECKING:
     from export.freeze import FrozenSegmenter
+    from export.precision import Precision
 
 INPUT_NAME = "image"
 # 20 has Gelu as one operator: ONNX Runtime does not recognise all the pieces it is cut into below (18).
 DEFAULT_OPSET = 20
-OPSETS = (18, 20)
+# The first one in which convolutions take bfloat16.
+BF16_OPSET = 22
+OPSETS = (18, 20, BF16_OPSET)
 # Protobuf refuses messages of 2 GiB; a margin is left for names and shapes.
 SINGLE_FILE_LIMIT = 1_900_000_000
 _NOISY_LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
@@ -68,6 +71,11 @@ def write_onnx(
     except (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as error:
         raise ExportError(f"the network could not be written as ONNX: {_first_line(error)}") from error
     return files
+
+
+def default_opset(precision: Precision) -> int:
+    """The operator set that a precision is written in unless asked otherwise."""
+    return BF16_OPSET if precision == "bf16" else DEFAULT_OPSET
 
 
 def weight_bytes(frozen: FrozenSegmenter) -> int:

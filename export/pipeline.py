@@ -15,6 +15,7 @@ from ifseg_rt.errors import ExportError, UsageError
 if TYPE_CHECKING:
     from export.biases import BiasForm
     from export.parity import ParityReport
+    from export.precision import Precision
     from train.model import IFSegModel
 
 MOST_ROUNDS = 200
@@ -32,6 +33,7 @@ class ExportSettings:
         rounds: how often it averages.
         opset: ONNX operator set; ``None`` for the default.
         biases: position biases as factors, as tables, or chosen by their size (see :mod:`export.biases`).
+        precision: of weights and matrix products (see :mod:`export.precision`).
         pictures: folder of pictures for the parity check; ``None`` for the shipped ones.
     """
 
@@ -41,6 +43,7 @@ class ExportSettings:
     rounds: int = 25
     opset: int | None = None
     biases: BiasForm = "auto"
+    precision: Precision = "fp32"
     pictures: Path | None = None
 
     def check(self) -> None:
@@ -49,7 +52,8 @@ class ExportSettings:
         Raises:
             UsageError: a number is out of range.
         """
-        from export.onnx_writer import OPSETS
+        from export.onnx_writer import BF16_OPSET, OPSETS
+        from export.precision import PRECISIONS
 
         if min(self.size) < 1:
             raise UsageError(f"the input size must be positive, found {self.size[0]} x {self.size[1]}")
@@ -59,6 +63,10 @@ class ExportSettings:
             raise UsageError(f"refinement rounds must be 0 to {MOST_ROUNDS}, found {self.rounds}")
         if self.opset is not None and self.opset not in OPSETS:
             raise UsageError(f"the operator set must be one of {', '.join(map(str, OPSETS))}, found {self.opset}")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"the precision must be one of {', '.join(PRECISIONS)}, found {self.precision!r}")
+        if self.precision == "bf16" and self.opset not in (None, BF16_OPSET):
+            raise UsageError(f"bf16 needs operator set {BF16_OPSET}, found {self.opset}")
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ def export_model(
     settings.check()
     check_target(path)
     from export.freeze import FrozenSegmenter
-    from export.onnx_writer import DEFAULT_OPSET, write_onnx
+    from export.onnx_writer import default_opset, write_onnx
     from export.parity import measure_parity
     from export.pictures import parity_pictures
     from export.sidecar import category_records, describe, preprocess_of
@@ -130,13 +138,14 @@ def export_model(
         neighbours=settings.neighbours,
         rounds=settings.rounds,
         biases=settings.biases,
+        precision=settings.precision,
     )
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
             # The final names already here: the graph refers to its data file by name.
             draft = Path(scratch) / path.name
             on_stage("writing the graph")
-            files = write_onnx(frozen, draft, opset=settings.opset or DEFAULT_OPSET)
+            files = write_onnx(frozen, draft, opset=settings.opset or default_opset(settings.precision))
             on_stage(f"comparing it with the model on {len(pictures)} pictures")
             names = [record.name for record in records]
             report = measure_parity(model, frozen, draft, preprocess_of(model.config, settings.size), pictures, names)

@@ -102,7 +102,7 @@ def describe(
         preprocess=preprocess_of(model.config, frozen.size),
         batch=batch,
         grid=frozen.grid,
-        precision="fp32",
+        precision=frozen.precision,
         inputs=(TensorSpec(INPUT_NAME, "float32", (batch, 3, *frozen.size)),),
         outputs=(
             TensorSpec("probabilities", "float32", (batch, classes, height, width)),

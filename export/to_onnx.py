@@ -80,6 +80,7 @@ def _run(options: argparse.Namespace) -> None:
         rounds=options.rounds,
         opset=options.opset,
         biases=options.biases,
+        precision=options.precision,
         pictures=options.pictures,
     )
     settings.check()
@@ -178,7 +179,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--neighbours", type=int, default=3, metavar="K", help="of the refinement (default: 3)")
     parser.add_argument("--rounds", type=int, default=25, metavar="T", help="of the refinement (default: 25)")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="compare on these pictures")
-    parser.add_argument("--opset", type=int, metavar="N", help="ONNX operator set, 18 or 20 (default: 20)")
+    parser.add_argument(
+        "--opset", type=int, metavar="N", help="ONNX operator set: 18, 20 or 22 (default: 20; bf16: 22)"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "fp16", "bf16"),
+        default="fp32",
+        help="of weights and matrix products; fp16 and bf16 are meant for GPUs (default: fp32)",
+    )
     parser.add_argument(
         "--biases",
         choices=("auto", "factors", "tables"),
