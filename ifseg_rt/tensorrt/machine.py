@@ -1,0 +1,148 @@
+"""What this machine is: its platform and its first GPU, asked from the driver itself, or why there is none.
+
+The CUDA driver library is the one thing every way of running needs, so it is asked directly: nothing has to be
+installed for a clear answer, and nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
+_NO_DEVICE = 100  # CUresult
+_REASONS = {
+    3: "the driver is shutting down",
+    34: "only the CUDA stub library was found, not the driver's own",
+    100: "the driver finds no GPU",
+    101: "the driver refuses the GPU's number",
+    802: "the GPU is not ready yet",
+    803: "the driver's library and its kernel module have different versions",
+    804: "the driver's compatibility library does not support this GPU",
+    999: "the driver reports an unknown error",
+}
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The GPU that engines run on.
+
+    Attributes:
+        name: the driver's name for it.
+        compute_capability: ``"8.6"``.
+        memory: bytes in all.
+        cuda: newest CUDA version that the driver supports, ``"13.0"``.
+        driver: the driver's own version, ``"580.65.06"``, or ``None`` where it does not tell (Jetson).
+    """
+
+    name: str
+    compute_capability: str
+    memory: int
+    cuda: str
+    driver: str | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Platform and GPU; where ``gpu`` is ``None``, ``reason`` says why in a few words.
+
+    Attributes:
+        platform: ``"linux-x86_64"``, ``"linux-aarch64"``, ``"windows-x86_64"``.
+    """
+
+    platform: str
+    gpu: Gpu | None = None
+    reason: str | None = None
+
+
+@lru_cache(maxsize=1)
+def this_machine() -> Machine:
+    """Facts of this machine; the driver is asked once per process."""
+    return describe_machine(ctypes.CDLL)
+
+
+def describe_machine(load: Callable[[str], Any]) -> Machine:
+    """Facts of this machine.
+
+    Args:
+        load: opens a shared library by name, or raises ``OSError``.
+    """
+    here = this_platform()
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        cuda = load(library)
+    except OSError:
+        return Machine(here, None, f"the NVIDIA driver is not installed (its library {library} is missing)")
+    try:
+        return Machine(here, _first_gpu(cuda, load))
+    except _DriverError as error:
+        return Machine(here, None, str(error))
+
+
+def this_platform() -> str:
+    """Operating system and processor in one spelling everywhere."""
+    machine = platform.machine().lower()
+    return f"{platform.system().lower()}-{_MACHINES.get(machine, machine)}"
+
+
+class _DriverError(Exception):
+    """A call of the driver failed."""
+
+
+def _first_gpu(cuda: Any, load: Callable[[str], Any]) -> Gpu:  # noqa: ANN401 - a ctypes library
+    _check(cuda.cuInit(0))
+    count, device = ctypes.c_int(), ctypes.c_int()
+    _check(cuda.cuDeviceGetCount(ctypes.byref(count)))
+    if count.value < 1:
+        raise _DriverError(_reason(_NO_DEVICE))
+    _check(cuda.cuDeviceGet(ctypes.byref(device), 0))
+    name = ctypes.create_string_buffer(256)
+    _check(cuda.cuDeviceGetName(name, len(name), device))
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _check(cuda.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, device))
+    _check(cuda.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, device))
+    memory = ctypes.c_size_t()
+    _check(cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device))
+    version = ctypes.c_int()
+    _check(cuda.cuDriverGetVersion(ctypes.byref(version)))
+    return Gpu(
+        name=name.value.decode(errors="replace"),
+        compute_capability=f"{major.value}.{minor.value}",
+        memory=memory.value,
+        cuda=f"{version.value // 1000}.{version.value % 1000 // 10}",
+        driver=_driver_version(load),
+    )
+
+
+def _driver_version(load: Callable[[str], Any]) -> str | None:
+    """From NVIDIA's management library, which comes with desktop and server drivers."""
+    try:
+        management = load("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
+        if management.nvmlInit_v2() != 0:
+            return None
+        text = ctypes.create_string_buffer(80)
+        failed = management.nvmlSystemGetDriverVersion(text, len(text))
+        management.nvmlShutdown()
+    except (OSError, AttributeError):
+        return None
+    return None if failed else text.value.decode(errors="replace")
+
+
+def _check(result: int) -> None:
+    if result:
+        raise _DriverError(_reason(result))
+
+
+def _reason(result: int) -> str:
+    known = _REASONS.get(result, f"the driver reports CUDA error {result}")
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if result == _NO_DEVICE and hidden is not None:
+        return f"{known} (CUDA_VISIBLE_DEVICES is {hidden!r})"
+    return known
