@@ -15,6 +15,7 @@ from ifseg_rt.cuda.plan import (
     plan_refine,
     plan_softmax,
 )
+from ifseg_rt.cuda.scores import plan_finite, plan_transpose
 from ifseg_rt.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -151,6 +152,22 @@ class Kernels:
     def softmax(self, stream: Any, logits: int, n: int, classes: int, *, planes: int) -> None:  # noqa: ANN401
         """Probabilities of ``n`` patches: n x classes float32 at ``logits`` to classes x n float32 at ``planes``."""
         self._launcher(stream, plan_softmax(logits, n, classes, planes=planes))
+
+    def finite(self, stream: Any, values: int, count: int, *, flags: int, blocks: int) -> None:  # noqa: ANN401
+        """Look for values that are not finite among ``count`` float32.
+
+        Args:
+            stream: a ``cuda.core.Stream`` or graph builder.
+            values: count float32.
+            count: at least 1.
+            flags: ``blocks`` int32, all written: 1 where a block of threads met such a value, else 0.
+            blocks: at least 1.
+        """
+        self._launcher(stream, plan_finite(values, count, flags=flags, blocks=blocks))
+
+    def transpose(self, stream: Any, rows: int, n: int, classes: int, *, planes: int) -> None:  # noqa: ANN401
+        """Scores of ``n`` patches as they are: n x classes float32 at ``rows`` to classes x n at ``planes``."""
+        self._launcher(stream, plan_transpose(rows, n, classes, planes=planes))
 
     def refine(
         self,
