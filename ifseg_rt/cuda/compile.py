@@ -27,7 +27,7 @@ SOURCES = {
     "softmax": ("softmax",),
     "refine": ("refine_1", "refine_2", "refine_4", "refine_6", "refine_12", "refine_any"),
     "labels": ("labels",),
-    "scores": ("finite", "transpose"),
+    "scores": ("not_finite", "transpose"),
 }
 # Turing, A100, GeForce 30, Orin, GeForce 40, H100/H200, B200, GeForce 50. Others are compiled where they are met.
 TARGETS = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120")

@@ -15,7 +15,7 @@ def plan_finite(values: int, count: int, *, flags: int, blocks: int) -> Launch:
     """Flag values that are not finite; see ``Kernels.finite``."""
     _at_least_one(count=count, blocks=blocks)
     return Launch(
-        "finite",
+        "not_finite",
         grid=(blocks, 1, 1),
         block=(_THREADS, 1, 1),
         shared=0,

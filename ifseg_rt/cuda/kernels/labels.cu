@@ -8,8 +8,8 @@
 // C x H x W is never formed. A block owns one cell, the pixels between four neighbouring grid points, and first finds
 // which classes can win in it. Rounding is monotone: a class that is nowhere larger at the four corners is nowhere
 // larger inside. So a class is left out only
-//   * when it lies below a bound that some class always reaches: the mean of the four corner winners, which, where no
-//     value is negative, is at least a quarter of the smallest corner maximum; or
+//   * when its largest corner lies below what some class always reaches: the best class is at least the mean of the
+//     classes that win the four corners, and that mean is smallest at a corner; or
 //   * when a class before it is at least as large at all four corners, or a class after it is larger by more than all
 //     rounding errors together at all four (equal values would go to the first).
 // Usually 1 to 4 classes stay (one: the cell is filled); pixels compare only those. With more than 256, all are compared.
@@ -30,9 +30,9 @@ constexpr int TILE_HEIGHT = 64;
 constexpr int ROWS = 4;  // pixels of one column that a thread evaluates together: a and b are the same for all
 constexpr int CAPACITY = 256;
 constexpr int OWN = CAPACITY / THREADS;
-// Either value carries at most 4 roundings of 2^-24, so 8 * 2^-24 of the largest magnitude separates two; 16 is taken,
-// and the smallest normal number covers what underflows.
-constexpr float RELATIVE_MARGIN = 16.0f / 16777216.0f;
+// Either value carries at most 4 roundings of 2^-24 of the largest magnitude and the bound 4 more, weights that do not
+// quite add up to 1 another 4: 16 are covered by 32, and what underflows by the smallest normal number.
+constexpr float RELATIVE_MARGIN = 32.0f / 16777216.0f;
 constexpr float ABSOLUTE_MARGIN = 1.17549435e-38f;
 
 struct Candidates {
@@ -72,6 +72,18 @@ __device__ inline int place_of(bool kept, unsigned int (*ballots)[WARPS], int tu
     return place;
 }
 
+// The largest value over the warp and the first class that has it; every lane gets the same.
+__device__ inline void warp_winner(float& value, int& index) {
+    for (int step = WARP / 2; step > 0; step /= 2) {
+        float other = __shfl_xor_sync(WHOLE_WARP, value, step);
+        int other_index = __shfl_xor_sync(WHOLE_WARP, index, step);
+        if (other > value || (other == value && other_index < index)) {
+            value = other;
+            index = other_index;
+        }
+    }
+}
+
 __device__ inline bool beaten(float4 mine, float4 other, float margin) {
     return other.x >= mine.x + margin && other.y >= mine.y + margin && other.z >= mine.z + margin &&
            other.w >= mine.w + margin;
@@ -100,7 +112,9 @@ labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, do
     __shared__ Candidates candidates;
     __shared__ float weight_x[TILE_WIDTH];
     __shared__ float weight_y[TILE_HEIGHT];
-    __shared__ float partial[WARPS][5];
+    __shared__ float most[WARPS][4];
+    __shared__ int most_index[WARPS][4];
+    __shared__ float least[WARPS];
     __shared__ unsigned int ballots[2][WARPS];
     __shared__ int bounds[4];
 
@@ -125,7 +139,7 @@ labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, do
     for (int i = thread; i < TILE_HEIGHT; i += THREADS)
         weight_y[i] = i < tile_h ? (float)(position_of(top + i, scale_y, grid_h) - cell_y) : 0.0f;
 
-    // What any class reaches at the corners.
+    // The winners of the four corners, and what some class reaches everywhere in the cell.
     const long long plane = (long long)grid_h * grid_w;
     const int next_x = min(cell_x + 1, grid_w - 1);
     const int next_y = min(cell_y + 1, grid_h - 1);
@@ -138,31 +152,49 @@ labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, do
         return make_float4(p00[at], p01[at], p10[at], p11[at]);
     };
     const float infinity = __uint_as_float(0x7f800000u);
-    float4 highest = make_float4(-infinity, -infinity, -infinity, -infinity);
-    float lowest = infinity;
+    float high[4] = {-infinity, -infinity, -infinity, -infinity};
+    int high_index[4] = {0, 0, 0, 0};
+    float low = infinity;
     for (int c = thread; c < classes; c += THREADS) {
         float4 q = corners_of(c);
-        highest = make_float4(fmaxf(highest.x, q.x), fmaxf(highest.y, q.y), fmaxf(highest.z, q.z),
-                              fmaxf(highest.w, q.w));
-        lowest = fminf(lowest, fminf(fminf(q.x, q.y), fminf(q.z, q.w)));
+        const float value[4] = {q.x, q.y, q.z, q.w};
+#pragma unroll
+        for (int corner = 0; corner < 4; ++corner) {
+            low = fminf(low, value[corner]);
+            if (value[corner] > high[corner]) {
+                high[corner] = value[corner];
+                high_index[corner] = c;
+            }
+        }
     }
-    highest = make_float4(warp_max(highest.x), warp_max(highest.y), warp_max(highest.z), warp_max(highest.w));
-    lowest = warp_min(lowest);
-    if (thread % WARP == 0) {
-        float* mine = partial[thread / WARP];
-        mine[0] = highest.x, mine[1] = highest.y, mine[2] = highest.z, mine[3] = highest.w, mine[4] = lowest;
-    }
-    __syncthreads();
-    float most[4];
+    low = warp_min(low);
+#pragma unroll
     for (int corner = 0; corner < 4; ++corner) {
-        most[corner] = partial[0][corner];
-        for (int w = 1; w < WARPS; ++w) most[corner] = fmaxf(most[corner], partial[w][corner]);
+        warp_winner(high[corner], high_index[corner]);
+        if (thread % WARP == 0) {
+            most[thread / WARP][corner] = high[corner];
+            most_index[thread / WARP][corner] = high_index[corner];
+        }
     }
-    for (int w = 0; w < WARPS; ++w) lowest = fminf(lowest, partial[w][4]);
-    const float magnitude = fmaxf(fmaxf(fmaxf(most[0], most[1]), fmaxf(most[2], most[3])), fabsf(lowest));
+    if (thread % WARP == 0) least[thread / WARP] = low;
+    __syncthreads();
+    float magnitude = 0.0f;
+    float4 reached = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll
+    for (int corner = 0; corner < 4; ++corner) {
+        int best = 0;
+        for (int w = 0; w < WARPS && w * WARP < classes; ++w) {  // the warps that saw a class
+            if (most[w][corner] > most[best][corner]) best = w;
+            magnitude = fmaxf(magnitude, fmaxf(fabsf(most[w][corner]), fabsf(least[w])));
+        }
+        float4 q = corners_of(most_index[best][corner]);
+        reached.x += 0.25f * q.x;
+        reached.y += 0.25f * q.y;
+        reached.z += 0.25f * q.z;
+        reached.w += 0.25f * q.w;
+    }
     const float margin = magnitude * RELATIVE_MARGIN + ABSOLUTE_MARGIN;
-    const float reached = fminf(fminf(most[0], most[1]), fminf(most[2], most[3])) * 0.25f;
-    const float threshold = lowest >= 0.0f ? reached - margin : -infinity;
+    const float threshold = fminf(fminf(reached.x, reached.y), fminf(reached.z, reached.w)) - margin;
 
     // The classes that may win, in ascending order.
     int count = 0;

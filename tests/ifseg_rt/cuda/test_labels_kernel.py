@@ -1,0 +1,205 @@
+"""The labels kernel equals the full evaluation in NumPy bit for bit: labels, winning value and painted picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ifseg_rt.cuda.plan import OverlayTarget
+from ifseg_rt.draw import blend, colorize
+
+
+def axis(cells: int, pixels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The definition along one axis: lower and upper grid index and the float32 weight of the upper."""
+    position = np.clip((np.arange(pixels) + 0.5) * (cells / pixels) - 0.5, 0, cells - 1)
+    lower = position.astype(np.int64)
+    return lower, np.minimum(lower + 1, cells - 1), (position - lower).astype(np.float32)
+
+
+def definition(planes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and winning values, every operation rounded to float32, all classes everywhere."""
+    _, h, w = planes.shape
+    y0, y1, wy = axis(h, height)
+    x0, x1, wx = axis(w, width)
+    one, wy = np.float32(1), wy[:, None]
+    upper = planes[:, y0][:, :, x0] * (one - wx) + planes[:, y0][:, :, x1] * wx
+    lower = planes[:, y1][:, :, x0] * (one - wx) + planes[:, y1][:, :, x1] * wx
+    values = upper * (one - wy) + lower * wy
+    assert values.dtype == np.float32
+    return values.argmax(axis=0), values.max(axis=0)
+
+
+def labelled(machine, planes, height: int, width: int, *, wide: bool = False, confidence: bool = True):
+    classes, h, w = planes.shape
+    kind = np.uint16 if wide else np.uint8
+    source = machine.put(planes)
+    labels = machine.put(np.full((height, width), 0xFF, dtype=kind))
+    values = machine.put(np.full((height, width), np.nan, dtype=np.float32)) if confidence else 0
+    machine.kernels.labels(
+        machine.stream, source, classes, h, w, labels=labels, height=height, width=width, wide=wide, confidence=values
+    )
+    found = machine.get(labels, (height, width), kind)
+    return found, machine.get(values, (height, width), np.float32) if confidence else None
+
+
+def check(machine, planes: np.ndarray, height: int, width: int) -> None:
+    wide = planes.shape[0] > 255
+    labels, values = definition(planes, height, width)
+    found, confidence = labelled(machine, planes, height, width, wide=wide)
+    np.testing.assert_array_equal(found, labels)
+    np.testing.assert_array_equal(confidence, values)
+    alone, _ = labelled(machine, planes, height, width, wide=wide, confidence=False)
+    np.testing.assert_array_equal(alone, labels)
+    machine.clear()
+
+
+def probabilities(rng: np.random.Generator, classes: int, h: int, w: int, sharpness: float) -> np.ndarray:
+    """Softmax of smooth noise: a few classes in each region, with borders between them."""
+    coarse = rng.normal(0, sharpness, (classes, -(-h // 3) + 1, -(-w // 3) + 1))
+    scores = coarse.repeat(3, axis=1).repeat(3, axis=2)[:, :h, :w] + rng.normal(0, 0.3, (classes, h, w))
+    grown = np.exp(scores - scores.max(axis=0))
+    return (grown / grown.sum(axis=0)).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_shapes(machine, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    classes, h, w = int(rng.integers(1, 40)), int(rng.integers(1, 7)), int(rng.integers(1, 7))
+    height, width = (int(value) for value in rng.integers(1, 60, 2))
+    planes = probabilities(rng, classes, h, w, 3.0)
+    if seed % 3 == 1:
+        planes = rng.random((classes, h, w), dtype=np.float32)  # noise: nearly every class may win somewhere
+    if seed % 3 == 2:
+        planes = rng.normal(0, 4, (classes, h, w)).astype(np.float32)  # raw scores, negative ones too
+    check(machine, planes, height, width)
+
+
+@pytest.mark.parametrize(
+    ("grid", "frame"),
+    [
+        ((1, 1), (1, 1)),
+        ((1, 1), (37, 150)),  # one cell, several tiles
+        ((1, 6), (20, 41)),
+        ((6, 1), (41, 20)),
+        ((4, 5), (4, 5)),  # no resizing at all
+        ((9, 8), (4, 3)),  # the frame is smaller than the grid: most cells have no pixel
+        ((2, 2), (3, 700)),  # cells wider than a tile
+        ((2, 2), (300, 3)),  # cells taller than a tile
+        ((3, 7), (45, 80)),
+        ((32, 32), (33, 47)),
+    ],
+)
+def test_odd_shapes(machine, grid, frame) -> None:
+    rng = np.random.default_rng(sum(grid) + sum(frame))
+    check(machine, probabilities(rng, 9, *grid, 2.0), *frame)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 128, 129, 150, 255, 256, 257, 1000])
+def test_number_of_classes(machine, classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    check(machine, probabilities(rng, classes, 4, 3, 6.0), 24, 19)
+    check(machine, rng.random((classes, 3, 2), dtype=np.float32), 13, 11)  # above 256 candidates: all are compared
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 5])
+def test_ties_go_to_the_first_class(machine, levels: int) -> None:
+    rng = np.random.default_rng(levels)
+    for classes in (2, 7, 40, 300):
+        planes = (rng.integers(0, levels, (classes, 4, 4)) / np.float32(4)).astype(np.float32)
+        check(machine, planes, 17, 22)
+
+
+def test_one_class_a_rounding_error_above_another(machine) -> None:
+    """Dominated by a hair: rounding can make both equal, and then the first must win."""
+    rng = np.random.default_rng(1)
+    for step in range(12):
+        first = rng.random((4, 5), dtype=np.float32)
+        second = first.copy()
+        for _ in range(step):
+            second = np.nextafter(second, np.float32(2))
+        third = np.nextafter(second, np.float32(0))
+        check(machine, np.stack([first, second, third]), 31, 37)
+
+
+@pytest.mark.parametrize("scale", [1e-42, 1e-38, 1e-30, 1e30, 1e37])
+def test_extreme_magnitudes(machine, scale: float) -> None:
+    rng = np.random.default_rng(2)
+    planes = (rng.random((6, 3, 4)) * scale).astype(np.float32)
+    check(machine, planes, 14, 23)
+    check(machine, planes - np.float32(scale / 2), 14, 23)
+
+
+def test_saturated_probabilities(machine) -> None:
+    """Exactly 0 and 1: where two classes meet, all others are 0 at every corner and must not come first."""
+    rng = np.random.default_rng(3)
+    winners = rng.integers(20, 30, (5, 6))
+    planes = (np.arange(40)[:, None, None] == winners).astype(np.float32)
+    check(machine, planes, 43, 61)
+
+
+@pytest.mark.parametrize(("classes", "alpha", "pads"), [(3, 0.5, (0, 0)), (12, 0.45, (5, 9)), (300, 0.3, (1, 0))])
+def test_overlay_equals_the_hosts(machine, classes: int, alpha: float, pads: tuple[int, int]) -> None:
+    rng = np.random.default_rng(classes)
+    planes = probabilities(rng, classes, 4, 5, 3.0)
+    height, width = 41, 57
+    frame = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    palette = rng.integers(0, 256, (classes, 3), dtype=np.uint8)
+    labels, _ = definition(planes, height, width)
+    wide = classes > 255
+    kind = np.uint16 if wide else np.uint8
+    colours = [tuple(int(level) for level in row) for row in palette]
+    expected = blend(frame, colorize(labels.astype(kind), colours, "rgb"), alpha)
+
+    rows = np.zeros((height, 3 * width + pads[0]), dtype=np.uint8)
+    rows[:, : 3 * width] = frame.reshape(height, -1)
+    painted = np.full((height, 3 * width + pads[1]), 0x11, dtype=np.uint8)
+    picture, found = machine.put(painted), machine.put(np.zeros((height, width), dtype=kind))
+    overlay = OverlayTarget(
+        frame=machine.put(rows),
+        frame_pitch=rows.shape[1],
+        picture=picture,
+        picture_pitch=painted.shape[1],
+        palette=machine.put(palette),
+        alpha=alpha,
+    )
+    machine.kernels.labels(
+        machine.stream,
+        machine.put(planes),
+        classes,
+        4,
+        5,
+        labels=found,
+        height=height,
+        width=width,
+        wide=wide,
+        overlay=overlay,
+    )
+    result = machine.get(picture, painted.shape, np.uint8)
+    np.testing.assert_array_equal(machine.get(found, (height, width), kind), labels)
+    np.testing.assert_array_equal(result[:, : 3 * width].reshape(height, width, 3), expected)
+    assert (result[:, 3 * width :] == 0x11).all()
+
+
+def test_every_pair_of_levels_blends_like_the_host(machine) -> None:
+    """256 classes side by side, each painted over all 256 levels of the frame."""
+    planes = np.eye(256, dtype=np.float32).reshape(256, 1, 256)
+    frame = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 256, axis=1).repeat(3, axis=2)
+    palette = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
+    for alpha in (0.0, 0.3, 0.45, 1.0):
+        picture = machine.put(np.zeros_like(frame))
+        overlay = OverlayTarget(machine.put(frame), 768, picture, 768, machine.put(palette), alpha)
+        labels = machine.put(np.zeros((256, 256), dtype=np.uint8))
+        machine.kernels.labels(
+            machine.stream,
+            machine.put(planes),
+            256,
+            1,
+            256,
+            labels=labels,
+            height=256,
+            width=256,
+            wide=False,
+            overlay=overlay,
+        )
+        painted = palette[None].repeat(256, axis=0)
+        np.testing.assert_array_equal(machine.get(picture, frame.shape, np.uint8), blend(frame, painted, alpha))
