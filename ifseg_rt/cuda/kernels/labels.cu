@@ -45,12 +45,11 @@ __device__ inline double position_of(int pixel, double scale, int cells) {
     return fmin(fmax(position, 0.0), (double)(cells - 1));
 }
 
-// The first pixel in or behind a cell; the estimate is off by one at most, and the very position rule corrects it.
+// The first pixel in or behind a cell. The estimate is this pixel or the one before; the position rule itself decides.
 __device__ inline int first_pixel(int cell, double scale, int cells, int size) {
     if (cell <= 0) return 0;
     if (cell >= cells) return size;
     int pixel = (int)fmin(fmax((cell + 0.5) / scale - 0.5, 0.0), (double)size);
-    while (pixel > 0 && (int)position_of(pixel - 1, scale, cells) >= cell) --pixel;
     while (pixel < size && (int)position_of(pixel, scale, cells) < cell) ++pixel;
     return pixel;
 }
@@ -230,11 +229,10 @@ labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, do
                 if (other != k && beaten(mine[own], candidates.corner[other], other < k ? 0.0f : margin))
                     kept[own] = false;
         }
-        __syncthreads();  // everybody has read the list that is now packed in place
         count = 0;
 #pragma unroll
         for (int own = 0; own < OWN; ++own, ++turn) {
-            int place = place_of(kept[own], ballots, turn, count);
+            int place = place_of(kept[own], ballots, turn, count);  // has a barrier: all have read the whole list
             if (kept[own]) {
                 candidates.corner[place] = mine[own];
                 candidates.index[place] = index[own];
@@ -243,6 +241,7 @@ labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, do
         __syncthreads();
     }
     const int compared = listed ? count : classes;
+    if (thread == 0) OBSERVE(compared);
     const bool known = compared == 1 && !confidence;
 
     // The pixels: a thread takes four of one column at a time.

@@ -58,12 +58,13 @@ __device__ inline unsigned short half_bits(float value) {
     unsigned int sign = (bits >> 16) & 0x8000u;
     unsigned int magnitude = bits & 0x7fffffffu;
     if (magnitude > 0x7f800000u) return (unsigned short)(sign | 0x7e00u);   // not a number
-    if (magnitude >= 0x477ff000u) return (unsigned short)(sign | 0x7c00u);  // 65520 and above round to infinity
+    if (magnitude >= 0x47800000u) return (unsigned short)(sign | 0x7c00u);  // 65536 and above: infinity
     if (magnitude < 0x38800000u) {
         // Below 2^-14 the result counts in steps of 2^-24, the step of floats from 0.5 to 1: adding 0.5 rounds.
         unsigned int steps = __float_as_uint(__uint_as_float(magnitude) + 0.5f) - 0x3f000000u;
         return (unsigned short)(sign | steps);
     }
+    // From 65520 on this carries into the exponent of infinity.
     unsigned int rounded = magnitude + 0x0fffu + ((magnitude >> 13) & 1u);
     return (unsigned short)(sign | ((rounded - 0x38000000u) >> 13));
 }

@@ -22,6 +22,7 @@ from ifseg_rt.cuda.plan import Launch
 SHIM = Path(__file__).parent / "shim"
 KERNELS = Path(__file__).parents[3] / "ifseg_rt" / "cuda" / "kernels"
 GUARD = 64  # bytes before and after every array, checked for stray writes
+GUARD_BYTE = 0xFF  # what is read there by mistake is not a number
 # The fortified longjmp of some distributions refuses to change stacks.
 FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-Wno-unknown-pragmas", "-U_FORTIFY_SOURCE"]
 OUTCOMES = {1: "unknown kernel", 2: "deadlock: some threads never reach the barrier", 3: "divergent barrier"}
@@ -94,7 +95,7 @@ class ShimMachine:
         self._kept: dict[int, tuple[np.ndarray, int]] = {}
 
     def put(self, array: np.ndarray) -> int:
-        memory = np.full(array.nbytes + 2 * GUARD + 16, 0x5A, dtype=np.uint8)
+        memory = np.full(array.nbytes + 2 * GUARD + 16, GUARD_BYTE, dtype=np.uint8)
         start = GUARD + -(memory.ctypes.data + GUARD) % 16
         memory[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         address = memory.ctypes.data + start
@@ -106,11 +107,17 @@ class ShimMachine:
         start = address - memory.ctypes.data
         return memory[start : start + size].copy().view(dtype).reshape(shape)
 
+    def observed(self) -> np.ndarray:
+        """The numbers that the last launch showed, one per block that got so far."""
+        room = 1 << 16
+        numbers = np.empty(room, dtype=np.int32)
+        return numbers[: self.launcher.library.shim_observed(ctypes.c_void_p(numbers.ctypes.data), room)]
+
     def clear(self) -> None:
         for address, (memory, size) in self._kept.items():
             start = address - memory.ctypes.data
-            assert (memory[:start] == 0x5A).all(), "written before an array"
-            assert (memory[start + size :] == 0x5A).all(), "written behind an array"
+            assert (memory[:start] == GUARD_BYTE).all(), "written before an array"
+            assert (memory[start + size :] == GUARD_BYTE).all(), "written behind an array"
         self._kept.clear()
 
 

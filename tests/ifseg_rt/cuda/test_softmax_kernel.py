@@ -29,6 +29,13 @@ def test_large_scores_do_not_overflow(machine) -> None:
         np.testing.assert_allclose(planes_of(machine, logits), softmax(logits).T, rtol=2e-6, atol=1e-7)
 
 
+def test_the_largest_score_may_be_anywhere(machine) -> None:
+    for place in (0, 31, 32, 70, 99):
+        logits = np.full((2, 100), -50.0, dtype=np.float32)
+        logits[1, place] = 300.0
+        np.testing.assert_allclose(planes_of(machine, logits), softmax(logits).T, rtol=2e-6, atol=1e-7)
+
+
 def test_probabilities_sum_to_one(machine) -> None:
     logits = np.random.default_rng(0).normal(0, 3, (40, 333)).astype(np.float32)
     np.testing.assert_allclose(planes_of(machine, logits).sum(axis=0), 1.0, atol=1e-5)

@@ -1,7 +1,7 @@
 // Runs CUDA kernels on a CPU, for the tests: every thread of a block is a fibre with its own stack, barriers and warp
 // exchanges hand over to the next fibre. One block at a time. Fibres start through ucontext and then switch by longjmp,
-// which, unlike swapcontext, makes no system call. Between two barriers the fibres run in an order that
-// changes from phase to phase, and shared memory is filled with a pattern before each block: a barrier that is missing
+// which, unlike swapcontext, makes no system call. Between two barriers warps and lanes run in an order
+// that changes from phase to phase, and shared memory is filled with a pattern before each block: a barrier that is missing
 // or shared memory that is read before it is written gives wrong results instead of lucky ones.
 
 #pragma once
@@ -65,6 +65,7 @@ inline std::vector<char> dynamic_memory;
 inline jmp_buf scheduler;
 inline void (*entry)() = nullptr;
 inline uint64_t random_state = 1;
+inline std::vector<int> observed;  // what the kernels of the last launch showed, block after block
 
 inline uint64_t next_random() {
     random_state ^= random_state << 13;
@@ -128,6 +129,16 @@ inline void poison(unsigned int shared_bytes) {
 #endif
 }
 
+// The mask of an exchange names all lanes: it is complete when each has come, and none may have returned.
+inline bool finish_exchange(size_t warp) {
+    size_t begin = warp * WARP_SIZE;
+    size_t end = std::min(count, begin + WARP_SIZE);
+    for (size_t i = begin; i < end; ++i)
+        if (pool[i]->state != State::in_warp) return false;
+    for (size_t i = begin; i < end; ++i) pool[i]->state = State::ready;
+    return true;
+}
+
 // Wakes fibres whose barrier or exchange is complete. Threads that have returned do not take part, as on a device.
 inline Outcome wake(bool& anything) {
     anything = false;
@@ -148,14 +159,7 @@ inline Outcome wake(bool& anything) {
         anything = true;
         return fine;
     }
-    for (size_t begin = 0; begin < count; begin += WARP_SIZE) {
-        size_t end = std::min(count, begin + WARP_SIZE);
-        bool complete = true;  // the mask names all 32 lanes: each must have come, none may have returned
-        for (size_t i = begin; i < end; ++i) complete = complete && pool[i]->state == State::in_warp;
-        if (!complete) continue;
-        for (size_t i = begin; i < end; ++i) pool[i]->state = State::ready;
-        anything = true;
-    }
+    for (size_t warp = 0; warp < warps.size(); ++warp) anything = finish_exchange(warp) || anything;
     return anything ? fine : deadlock;
 }
 
@@ -179,6 +183,22 @@ inline void resume(Fibre& fibre) {
     setcontext(&fibre.start);
 }
 
+inline void shuffle(std::vector<size_t>& order) {
+    for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[next_random() % i]);
+}
+
+// Usually as far as the next barrier, whatever the other warps have done; now and then only to the next exchange.
+inline void run_warp(size_t warp) {
+    size_t begin = warp * WARP_SIZE;
+    std::vector<size_t> lanes(std::min(count - begin, static_cast<size_t>(WARP_SIZE)));
+    for (size_t i = 0; i < lanes.size(); ++i) lanes[i] = begin + i;
+    do {
+        shuffle(lanes);
+        for (size_t i : lanes)
+            if (pool[i]->state == State::ready) resume(*pool[i]);
+    } while (next_random() % 8 != 0 && finish_exchange(warp));
+}
+
 inline Outcome run_block(unsigned int shared_bytes) {
     poison(shared_bytes);
     count = static_cast<size_t>(block_size.x) * block_size.y * block_size.z;
@@ -192,13 +212,11 @@ inline Outcome run_block(unsigned int shared_bytes) {
         fibre.state = State::ready;
         fibre.exchanges = 0;
     }
-    std::vector<size_t> order(count);
-    for (size_t i = 0; i < count; ++i) order[i] = i;
+    std::vector<size_t> order(warps.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
     for (;;) {
-        for (size_t i = count; i > 1; --i) std::swap(order[i - 1], order[next_random() % i]);
-        for (size_t i : order) {
-            if (pool[i]->state == State::ready) resume(*pool[i]);
-        }
+        shuffle(order);
+        for (size_t warp : order) run_warp(warp);
         bool woken = false;
         if (Outcome outcome = wake(woken); outcome != fine) {
             pool.clear();  // its fibres are stuck in the middle of the kernel
@@ -234,6 +252,7 @@ inline Outcome launch(void (*with_arguments)(), uint3 grid, uint3 block, unsigne
     grid_size = grid;
     block_size = block;
     random_state = seed | 1;
+    observed.clear();
     for (unsigned int z = 0; z < grid.z; ++z)
         for (unsigned int y = 0; y < grid.y; ++y)
             for (unsigned int x = 0; x < grid.x; ++x) {
@@ -245,6 +264,13 @@ inline Outcome launch(void (*with_arguments)(), uint3 grid, uint3 block, unsigne
 
 }  // namespace shim
 
+// How many numbers the last launch showed, and the numbers (as many as fit).
+extern "C" inline __attribute__((used)) int shim_observed(int* numbers, int room) {
+    int size = static_cast<int>(shim::observed.size());
+    for (int i = 0; i < size && i < room; ++i) numbers[i] = shim::observed[static_cast<size_t>(i)];
+    return size;
+}
+
 #define __global__
 #define __device__
 #define __launch_bounds__(threads)
@@ -255,6 +281,8 @@ inline Outcome launch(void (*with_arguments)(), uint3 grid, uint3 block, unsigne
 #define __shared__ static
 #endif
 #define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(shim::dynamic_memory.data())
+
+#define OBSERVE(number) shim::observed.push_back(number)
 
 #define threadIdx (shim::running->thread)
 #define blockIdx (shim::block_index)
