@@ -30,6 +30,7 @@ MOST_PATCHES = 16 * _MOST_THREADS
 
 _LABELS_THREADS = 128
 _TILE_WIDTH, _TILE_HEIGHT = 128, 64
+_LONGEST_SIDE = 32768  # beyond, a float estimate in the labels kernel could be a pixel off
 _WANTED_BLOCKS = 1024  # about 8 on each multiprocessor of a large GPU: below, cells are cut into tiles
 
 
@@ -179,6 +180,7 @@ def plan_labels(
 ) -> Launch:
     """Labels of every pixel; see ``Kernels.labels``."""
     _need(min(grid_h, grid_w, height, width) > 0, "sizes", "at least 1", (grid_h, grid_w, height, width))
+    _need(max(height, width) <= _LONGEST_SIDE, "height and width", f"at most {_LONGEST_SIDE}", (height, width))
     _need(1 <= classes <= (65536 if wide else 256), "classes", "1 to 256, or to 65536 with wide labels", classes)
     tiles_y, tiles_x = tiles(grid_h, grid_w, height, width)
     painted: tuple[Any, ...] = (0, np.int64(0), 0, np.int64(0), 0, np.float32(0), np.float32(0))

@@ -12,12 +12,12 @@
 //     classes that win the four corners, and that mean is smallest at a corner; or
 //   * when a class before it is at least as large at all four corners, or a class after it is larger by more than all
 //     rounding errors together at all four (equal values would go to the first).
-// Usually 1 to 4 classes stay (one: the cell is filled); pixels compare only those. With more than 256, all are compared.
+// Usually 1 to 4 classes stay (one: the cell is filled); pixels compare only those. More than 256: all are compared.
 //
-// Floor: read C x h x w floats, write one byte per pixel: 1080p, 150 classes, 32 x 32: 0.6 + 2.1 MB, 0.6 us at 4.8 TB/s;
-// a picture adds 6.2 MB in and out, 2.6 us. The corners are read by up to four cells: 12 MB of 32-byte sectors from L2,
-// about 3 us. Arithmetic: 3 + 6/4 operations per pixel and candidate and 2 comparisons, 2.1 M x 3 x 7 = 44 MFLOP,
-// 1 us: a launch of this kernel should stay near 5 us on a data-centre GPU.
+// Floor: read C x h x w floats, write one byte per pixel: 1080p, 150 classes, 32 x 32: 0.6 + 2.1 MB, 0.6 us at 4.8 TB/s
+// (H200); a picture adds 6.2 MB in and out, 2.6 us. The corners are read by up to four cells: 12 MB of 32-byte sectors
+// from L2, about 3 us. Arithmetic: 3 + 6/4 operations and 2 selections per pixel and candidate, 2.1 M x 3 x 6.5 = 40 M,
+// 1 us. By this reckoning, not a measurement, a launch takes about 5 us on a data-centre GPU.
 
 #include "device.cuh"
 
@@ -40,17 +40,22 @@ struct Candidates {
     int index[CAPACITY];
 };
 
-__device__ inline double position_of(int pixel, double scale, int cells) {
-    double position = (pixel + 0.5) * scale - 0.5;
-    return fmin(fmax(position, 0.0), (double)(cells - 1));
+// Where a pixel lies on the grid, before clamping. Small GPUs do double precision at 1/64 of the float rate: nothing
+// else is done in it, and a block shares the positions of its rows and columns.
+__device__ inline double position_of(int pixel, double scale) { return (pixel + 0.5) * scale - 0.5; }
+
+// The weight of the far grid point; clamped positions have none: before the first grid point and behind the last.
+__device__ inline float weight_of(int pixel, double scale, int cell, int cells) {
+    return cell == cells - 1 ? 0.0f : fmaxf((float)(position_of(pixel, scale) - cell), 0.0f);
 }
 
-// The first pixel in or behind a cell. The estimate is this pixel or the one before; the position rule itself decides.
+// The first pixel in or behind a cell. The estimate is never behind it, since 0.01 pixel is more than float rounds away
+// in frames of up to 32 768 pixels; from there the position rule itself decides.
 __device__ inline int first_pixel(int cell, double scale, int cells, int size) {
     if (cell <= 0) return 0;
     if (cell >= cells) return size;
-    int pixel = (int)fmin(fmax((cell + 0.5) / scale - 0.5, 0.0), (double)size);
-    while (pixel < size && (int)position_of(pixel, scale, cells) < cell) ++pixel;
+    int pixel = min(max((int)((cell + 0.5f) / (float)scale - 0.51f), 0), size);
+    while (pixel < size && position_of(pixel, scale) < cell) ++pixel;
     return pixel;
 }
 
@@ -98,15 +103,14 @@ __device__ inline unsigned char blended(unsigned char below, unsigned char paint
 }  // namespace labelling
 
 // planes: classes x grid_h x grid_w float32. labels: height x width, uint8 or (wide) uint16. confidence: height x width
-// float32 or null. frame, picture: height x width x 3 uint8, rows *_pitch bytes apart, or null; palette: classes x 3
-// uint8 in the picture's channel order. scale: grid cells per pixel. Grid: (grid_w * tiles_x, grid_h * tiles_y), block
-// 128; a cell's share of a tile is at most 128 x 64 pixels.
+// float32 or null. frame, picture: height x width x 3 uint8, rows *_pitch bytes apart, both null or both the same if
+// wanted so. palette: classes x 3 uint8 in the picture's channel order. scale: grid cells per pixel. Block 128, grid
+// (grid_w * tiles_x, grid_h * tiles_y); a cell's share of a tile is at most 128 x 64 pixels.
 extern "C" __global__ void __launch_bounds__(128)
 labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, double scale_y, double scale_x,
        int tiles_y, int tiles_x, void* __restrict__ labels, int height, int width, int wide,
-       float* __restrict__ confidence, const unsigned char* __restrict__ frame, long long frame_pitch,
-       unsigned char* __restrict__ picture, long long picture_pitch, const unsigned char* __restrict__ palette,
-       float keep, float cover) {
+       float* __restrict__ confidence, const unsigned char* frame, long long frame_pitch, unsigned char* picture,
+       long long picture_pitch, const unsigned char* __restrict__ palette, float keep, float cover) {
     using namespace labelling;
     __shared__ Candidates candidates;
     __shared__ float weight_x[TILE_WIDTH];
@@ -122,9 +126,11 @@ labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, do
     const int cell_y = blockIdx.y / tiles_y;
 
     // The pixels of this tile.
-    if (thread < 2) bounds[thread] = first_pixel(cell_x + thread, scale_x, grid_w, width);
-    if (thread >= WARP && thread < WARP + 2)
-        bounds[2 + thread - WARP] = first_pixel(cell_y + thread - WARP, scale_y, grid_h, height);
+    if (thread < 4) {
+        bool across = thread < 2;
+        bounds[thread] = first_pixel((across ? cell_x : cell_y) + thread % 2, across ? scale_x : scale_y,
+                                     across ? grid_w : grid_h, across ? width : height);
+    }
     __syncthreads();
     const int share_x = (bounds[1] - bounds[0] + tiles_x - 1) / tiles_x;
     const int share_y = (bounds[3] - bounds[2] + tiles_y - 1) / tiles_y;
@@ -133,10 +139,13 @@ labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, do
     const int tile_w = min(left + share_x, bounds[1]) - left;
     const int tile_h = min(top + share_y, bounds[3]) - top;
     if (tile_w <= 0 || tile_h <= 0) return;
-    for (int i = thread; i < tile_w; i += THREADS)
-        weight_x[i] = (float)(position_of(left + i, scale_x, grid_w) - cell_x);
-    for (int i = thread; i < TILE_HEIGHT; i += THREADS)
-        weight_y[i] = i < tile_h ? (float)(position_of(top + i, scale_y, grid_h) - cell_y) : 0.0f;
+    for (int i = thread; i < tile_w + TILE_HEIGHT; i += THREADS) {
+        int row = i - tile_w;
+        if (row < 0)
+            weight_x[i] = weight_of(left + i, scale_x, cell_x, grid_w);
+        else
+            weight_y[row] = row < tile_h ? weight_of(top + row, scale_y, cell_y, grid_h) : 0.0f;
+    }
 
     // The winners of the four corners, and what some class reaches everywhere in the cell.
     const long long plane = (long long)grid_h * grid_w;

@@ -5,27 +5,28 @@
 // plus the third ..., then times the float32 nearest to 1/k. Bit for bit ifseg_rt.refinement.refine.
 //
 // Two layouts of shared memory: two columns (2 n floats) and one barrier per round while they fit 48 KB (n <= 6144),
-// else one column, sums held in registers, and two barriers. Neighbour indices stay in registers, 16 bits each: 8 per patch
-// up to 6144 patches, 4 per patch (the usual k is 3) up to 12288; otherwise they are read again every round, from L2.
+// else one column, sums held in registers, and two barriers. Neighbour indices stay in registers, 16 bits each: 8 per
+// patch up to 6144 patches, 4 (the usual k is 3) up to 12288; otherwise they are read again every round, from L2.
 //
-// Floor: read n x C and n x K, write n x C: 1024 patches, 150 classes, K = 8: 1.3 MB, 0.3 us at 4.8 TB/s. What it really
-// waits for is shared memory: 150 x 1024 x 3 gathers x 25 rounds; a warp's 32 random addresses hit one bank up to 3.5
-// times on average (the first neighbour, the patch itself, never does), so a round takes a block about 300 cycles:
-// 25 rounds 4 us on one SM at 1.9 GHz, 8 us where 150 blocks share 132 SMs. Launching once per round would cost 25 x 2 us.
+// Floor: read n x C and n x K, write n x C: 1024 patches, 150 classes, K = 8: 1.3 MB, 0.3 us at 4.8 TB/s (H200). It
+// really waits for shared memory: 150 x 1024 x 3 gathers x 25 rounds; of a warp's 32 random addresses about 3.5 meet in
+// one bank (the first neighbour, the patch itself, never does), so a round takes a block about 300 cycles: 25 rounds
+// 4 us on one SM at 1.9 GHz, 8 us where 150 blocks share 132 SMs. A launch per round would cost 25 x 2 us. All this is
+// reckoned, not measured.
 
 #include "device.cuh"
 
 namespace refining {
 
-constexpr int MOST_SUMS = 16;  // patches per thread of the general kernel: 16 x 1024 threads
+constexpr int MOST_SUMS = 16;  // patches per thread of the general kernel
 
 // An index out of range (a damaged model) must not reach outside the column.
 __device__ inline int safe(int index, int n) { return (int)min((unsigned int)index, (unsigned int)(n - 1)); }
 
 // PATCHES per thread, SLOTS neighbours of each in registers, two to a register.
 template <int PATCHES, int SLOTS>
-__device__ inline void held(const float* planes, const int* neighbours, int n, int stride, int k, int rounds, float share,
-                            int doubled, float* out) {
+__device__ inline void held(const float* planes, const int* neighbours, int n, int stride, int k, int rounds,
+                            float share, int doubled, float* out) {
     DYNAMIC_SHARED(float, column);
     const long long start = (long long)blockIdx.x * n;
     unsigned int pairs[PATCHES][SLOTS / 2];

@@ -1,8 +1,8 @@
 // What the network's scores need besides softmax: a check for values that are not finite, and their transposition for
 // labels without refinement.
 //
-// not_finite: every block writes its own flag, so nothing has to be cleared before a frame and no two blocks meet. Floor:
-// read n x C floats: 1024 patches, 150 classes: 0.6 MB, 0.1 us at 4.8 TB/s: the launch costs more.
+// not_finite: every block writes its own flag, so nothing has to be cleared before a frame and no two blocks meet.
+// Floor: read n x C floats: 1024 patches, 150 classes: 0.6 MB, 0.1 us at 4.8 TB/s: the launch costs more.
 // transpose: through a 32 x 33 tile, so that both reads and writes run along rows and no two lanes share a bank.
 
 #include "device.cuh"

@@ -7,6 +7,7 @@ import pytest
 
 from ifseg_rt.cuda.plan import OverlayTarget
 from ifseg_rt.draw import blend, colorize
+from ifseg_rt.labels import upsample_labels
 
 
 def axis(cells: int, pixels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -94,6 +95,35 @@ def test_odd_shapes(machine, grid, frame) -> None:
     check(machine, probabilities(rng, 9, *grid, 2.0), *frame)
 
 
+@pytest.mark.parametrize("seed", range(9))
+def test_every_pixel_of_long_lines_belongs_to_one_cell(machine, seed: int) -> None:
+    rng = np.random.default_rng(100 + seed)
+    cells, pixels = int(rng.integers(1, 49)), int(rng.integers(1, 4097))
+    if seed % 3 == 0:
+        pixels = cells * int(rng.integers(1, 60))  # whole numbers of pixels per cell: positions on the grid points
+    planes = rng.random((2, 1, cells), dtype=np.float32)
+    shape = (1, pixels)
+    if seed % 2:
+        planes, shape = planes.transpose(0, 2, 1).copy(), (pixels, 1)
+    check(machine, planes, *shape)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_agrees_with_the_host_path(machine, seed: int) -> None:
+    """The host may resize in another order of operations: then only scores that are equal to 2e-6 may differ."""
+    rng = np.random.default_rng(200 + seed)
+    planes = probabilities(rng, 12, 8, 10, 3.0)
+    height, width = int(rng.integers(20, 120)), int(rng.integers(20, 120))
+    found, values = labelled(machine, planes, height, width)
+    host = upsample_labels(planes, height, width)
+    y0, y1, wy = axis(8, height)
+    x0, x1, wx = axis(10, width)
+    chosen = np.stack([planes[host, y[:, None], x[None]] for y in (y0, y1) for x in (x0, x1)])
+    upper, lower = (chosen[i] * (1 - wx) + chosen[i + 1] * wx for i in (0, 2))
+    np.testing.assert_allclose(upper * (1 - wy[:, None]) + lower * wy[:, None], values, atol=2e-6)
+    assert (host != found).mean() < 1e-3
+
+
 @pytest.mark.parametrize("classes", [1, 2, 128, 129, 150, 255, 256, 257, 1000])
 def test_number_of_classes(machine, classes: int) -> None:
     rng = np.random.default_rng(classes)
@@ -170,8 +200,11 @@ def test_saturated_probabilities(machine) -> None:
         assert machine.observed().max() <= 4
 
 
-@pytest.mark.parametrize(("classes", "alpha", "pads"), [(3, 0.5, (0, 0)), (12, 0.45, (5, 9)), (300, 0.3, (1, 0))])
-def test_overlay_equals_the_hosts(machine, classes: int, alpha: float, pads: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("classes", "alpha", "pads", "in_place"),
+    [(3, 0.5, (0, 0), True), (3, 0.5, (0, 0), False), (12, 0.45, (5, 9), False), (300, 0.3, (1, 1), True)],
+)
+def test_overlay_equals_the_hosts(machine, classes: int, alpha: float, pads: tuple[int, int], in_place: bool) -> None:
     rng = np.random.default_rng(classes)
     planes = probabilities(rng, classes, 4, 5, 3.0)
     height, width = 41, 57
@@ -183,12 +216,13 @@ def test_overlay_equals_the_hosts(machine, classes: int, alpha: float, pads: tup
     colours = [tuple(int(level) for level in row) for row in palette]
     expected = blend(frame, colorize(labels.astype(kind), colours, "rgb"), alpha)
 
-    rows = np.zeros((height, 3 * width + pads[0]), dtype=np.uint8)
+    rows = np.full((height, 3 * width + pads[0]), 0x11, dtype=np.uint8)
     rows[:, : 3 * width] = frame.reshape(height, -1)
     painted = np.full((height, 3 * width + pads[1]), 0x11, dtype=np.uint8)
-    picture, found = machine.put(painted), machine.put(np.zeros((height, width), dtype=kind))
+    source, found = machine.put(rows), machine.put(np.zeros((height, width), dtype=kind))
+    picture = source if in_place else machine.put(painted)
     overlay = OverlayTarget(
-        frame=machine.put(rows),
+        frame=source,
         frame_pitch=rows.shape[1],
         picture=picture,
         picture_pitch=painted.shape[1],

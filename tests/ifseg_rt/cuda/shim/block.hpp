@@ -1,8 +1,8 @@
 // Runs CUDA kernels on a CPU, for the tests: every thread of a block is a fibre with its own stack, barriers and warp
-// exchanges hand over to the next fibre. One block at a time. Fibres start through ucontext and then switch by longjmp,
-// which, unlike swapcontext, makes no system call. Between two barriers warps and lanes run in an order
-// that changes from phase to phase, and shared memory is filled with a pattern before each block: a barrier that is missing
-// or shared memory that is read before it is written gives wrong results instead of lucky ones.
+// exchanges hand over to the next fibre. One block at a time. Fibres start through ucontext and then switch by
+// longjmp, which, unlike swapcontext, makes no system call. Between two barriers warps and lanes run in an order that
+// changes from phase to phase, and shared memory is filled with a pattern before each block: a barrier that is
+// missing, or shared memory that is read before it is written, gives wrong results instead of lucky ones.
 
 #pragma once
 
