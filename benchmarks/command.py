@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
@@ -30,6 +30,35 @@ def run_command(parser: ArgumentParser, work: Callable[[Namespace], None], argv:
         sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.exit_code
     return 0
+
+
+def add_timing_options(parser: ArgumentParser) -> None:
+    """Add the options that every timing shares: ``--frame --runs --warmup --seconds --threads``."""
+    parser.add_argument("--frame", default="480x640", help="frame size, height x width")
+    parser.add_argument("--runs", type=positive, default=30, help="timed frames")
+    parser.add_argument("--warmup", type=natural, default=3, help="frames before the timing starts")
+    parser.add_argument("--seconds", type=float, help="begin no frame after so many seconds, but time at least three")
+    parser.add_argument("--threads", type=positive, help="threads of the run time (default: its own choice)")
+
+
+def positive(text: str) -> int:
+    """Read an option that counts something there must be one of."""
+    return _at_least(1, text)
+
+
+def natural(text: str) -> int:
+    """Read an option that counts something there may be none of."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"expected a whole number, found {text!r}") from None
+    if number < least:
+        raise ArgumentTypeError(f"expected at least {least}, found {number}")
+    return number
 
 
 def progress_bar() -> Progress:

@@ -7,7 +7,19 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("ifseg-rt", "numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "torch")
+_PACKAGES = (
+    "ifseg-rt",
+    "numpy",
+    "opencv-python",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "transformers",
+    "tensorrt",
+    "tensorrt_rtx_cu13",
+    "tensorrt_rtx_cu12",
+    "cuda-core",
+)
 
 
 def processor_name() -> str:
@@ -43,6 +55,14 @@ def load_average() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
+def memory_gb() -> float | None:
+    """Return the machine's memory in GB; ``None`` where the system does not tell."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 def peak_memory_mb() -> float | None:
     """Return the largest resident size this process has had, in MB; ``None`` where the system does not tell."""
     try:
@@ -53,11 +73,17 @@ def peak_memory_mb() -> float | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
+def machine_name() -> str:
+    """Return processor and number of cores: figures of two machines are never taken for one another."""
+    return f"{processor_name()}, {usable_cores()} cores"
+
+
 def machine_facts() -> dict[str, object]:
-    """Return processor, cores, system, Python and package versions, ready for JSON."""
+    """Return processor, cores, memory, system, Python and package versions, ready for JSON."""
     return {
         "cpu": processor_name(),
         "cores": usable_cores(),
+        "memory_gb": memory_gb(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": package_versions(),

@@ -37,18 +37,33 @@ def adapt(
     run_step("train.adapt", arguments)
 
 
-def export(checkpoint: Path, out: Path, *, size: str | None) -> None:
+def export(
+    checkpoint: Path, out: Path, *, size: str | None, precision: str | None = None, batch: int | None = None
+) -> None:
     """Write ``out`` (``model.onnx``) and its sidecar from a checkpoint.
 
     Args:
         checkpoint: the adapted checkpoint.
         out: the model to write.
         size: input size such as ``512`` or ``384x640`` (height x width); ``None`` is the command's own default.
+        precision: such as ``fp16``; likewise.
+        batch: pictures per call; likewise.
 
     Raises:
         IfsegError: the command failed; it has said why on stderr.
     """
-    run_step("export.to_onnx", [str(checkpoint), "-o", str(out), *(["--size", size] if size else [])])
+    run_step("export.to_onnx", export_arguments(checkpoint, out, size=size, precision=precision, batch=batch))
+
+
+def export_arguments(
+    checkpoint: Path, out: Path, *, size: str | None, precision: str | None = None, batch: int | None = None
+) -> list[str]:
+    """Return the arguments of ``python -m export.to_onnx``; see :func:`export`."""
+    arguments = [str(checkpoint), "-o", str(out)]
+    for option, value in (("--size", size), ("--precision", precision), ("--batch", batch)):
+        if value is not None:
+            arguments += [option, str(value)]
+    return arguments
 
 
 def run_step(module: str, arguments: Sequence[str], *, capture: bool = False) -> str:

@@ -1,26 +1,52 @@
-"""Prints stored measurements as Markdown: ``python -m benchmarks.report results.jsonl``.
+"""Writes the README's tables from stored measurements: ``python -m benchmarks.report``, or ``--check`` that they agree.
 
-Stage times stand beside those of the reference implementation, where it was timed with the same model, size and number
-of categories; quality records (``benchmarks.miou --json``) become a table of scores.
+A table stands in the README between ``<!-- table: NAME -->`` and ``<!-- /table -->``, each on a line of its own; what
+is between them is replaced. Records are the JSON and JSON-lines files in ``benchmarks/measured``. With files as
+arguments nothing is written: their tables go to stdout.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.command import run_command
-from benchmarks.tables import markdown_table, milliseconds, percent
-from ifseg_rt.errors import SourceError
+from benchmarks.gpu_tables import adaptation_table, gpu_table, kernel_table
+from benchmarks.records import Record, failed, latest, read_folder, read_records
+from benchmarks.report_tables import (
+    costs_table,
+    latency_table,
+    machines,
+    peers_table,
+    quality_table,
+    speedup_table,
+)
+from ifseg_rt.errors import SourceError, UsageError
 
-REFERENCE = Path(__file__).with_name("reference_timings.json")
-_STAGES = ("preprocess", "inference", "refinement", "upsampling")
+ROOT = Path(__file__).resolve().parents[1]
+MEASURED = Path(__file__).with_name("measured")
 
-Record = Mapping[str, Any]
+# name in the README -> how it is made, and the benchmark whose records it is made from
+TABLES: dict[str, tuple[Callable[[Sequence[Record]], str], str]] = {
+    "latency": (latency_table, "latency"),
+    "costs": (costs_table, "latency"),
+    "speedup": (speedup_table, "latency"),
+    "peers": (peers_table, "peers"),
+    "quality": (quality_table, "miou"),
+    "gpu": (gpu_table, "gpu"),
+    "gpu-kernels": (kernel_table, "gpu"),
+    "gpu-adaptation": (adaptation_table, "gpu"),
+}
+_BLOCK = re.compile(r"^<!-- table: (?P<name>[\w-]+) -->\n(?P<body>.*?)^<!-- /table -->$", re.M | re.S)
+
+
+class StaleReportError(UsageError):
+    """The README says something else than the records."""
+
+    exit_code = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,101 +54,76 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(
         prog="python -m benchmarks.report", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )
-    parser.add_argument("results", type=Path, nargs="+", help="files written by the other benchmarks")
-    parser.add_argument("--reference", type=Path, default=REFERENCE, help="figures to compare the stage times with")
+    parser.add_argument("results", type=Path, nargs="*", help="print the tables of these files instead")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where README and records disagree")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="the file with the tables")
+    parser.add_argument("--records", type=Path, default=MEASURED, help="the folder with the measurements")
+    parser.add_argument("--list", action="store_true", help="name the tables and what they are made from")
     return run_command(parser, _report, argv)
 
 
-def read_records(path: Path) -> list[Record]:
-    """Return the records of a JSON or JSON-lines file.
+def tables_of(records: Sequence[Record]) -> dict[str, str]:
+    """Return every table that the records give, its machines named under it.
 
     Raises:
-        SourceError: the file is missing or is no JSON.
+        SourceError: records of an unknown kind.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        return [json.loads(text)]
-    except json.JSONDecodeError:
-        pass
-    try:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except json.JSONDecodeError as error:
-        raise SourceError(f"{path} is neither JSON nor JSON lines: {error}") from error
-
-
-def stage_table(records: Sequence[Record], reference: Record) -> str:
-    """Return a Markdown table of stage times (median ms) with the reference's time and our speed-up over it."""
-    rows = []
-    for record in records:
-        stages = record["stages_ms"]
-        total = stages["total"]
-        theirs = reference_row(record, reference)
-        rows.append(
-            [
-                record["model"],
-                record["categories"],
-                record["size"],
-                *(milliseconds(stages[stage]["median"]) for stage in _STAGES),
-                milliseconds(total["median"]),
-                milliseconds(total["p95"]),
-                milliseconds(theirs["total_ms"]) if theirs else "-",
-                f"{theirs['total_ms'] / total['median']:.1f}x" if theirs else "-",
-            ]
+    known = {benchmark for _, benchmark in TABLES.values()}
+    unknown = sorted({str(record.get("benchmark")) for record in records} - known)
+    if unknown:
+        raise SourceError(
+            f"records of an unknown kind: {', '.join(unknown)}", hint=f"expected {', '.join(sorted(known))}"
         )
-    header = ["model", "categories", "input", *_STAGES, "total", "p95", "reference", "faster by"]
-    return markdown_table(header, rows)
+    made = {}
+    for name, (table, benchmark) in TABLES.items():
+        used = [record for record in latest(records) if record["benchmark"] == benchmark]
+        text = table(used)
+        if text:
+            made[name] = f"{text}\n{machines([record for record in used if not failed(record)])}"
+    return made
 
 
-def reference_row(record: Record, reference: Record) -> Record | None:
-    """Return the reference's row for the same model, number of categories and input size, if it was measured."""
-    key = ("model", "categories", "size")
-    return next((row for row in reference["rows"] if all(row[k] == record[k] for k in key)), None)
+def rewritten(text: str, tables: dict[str, str]) -> str:
+    """Return the README with its tables replaced.
 
-
-def quality_table(records: Sequence[Record]) -> str:
-    """Return a Markdown table of scores in per cent, one line per model and refinement setting."""
-    rows = [
-        [
-            f"{record['dataset']} ({record['pictures']})",
-            row["model"],
-            "on" if row["refined"] else "off",
-            percent(row["miou"]),
-            percent(row["all_accuracy"]),
-            percent(row["mean_accuracy"]),
-        ]
-        for record in records
-        for row in record["rows"]
-    ]
-    return markdown_table(["set (pictures)", "model", "refinement", "mIoU", "aAcc", "mAcc"], rows)
-
-
-def machine_line(record: Record) -> str:
-    """Return one line that says what the record was measured on."""
-    machine = record["machine"]
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
-    return f"{where}, Python {machine['python']}, {packages}"
+    Raises:
+        UsageError: a table is asked for that no record gives, or a marker is not closed.
+    """
+    names = re.findall(r"^<!-- table: ([\w-]+) -->$", text, re.M)
+    if len(names) != len(_BLOCK.findall(text)):
+        raise UsageError("a <!-- table: NAME --> is not followed by a <!-- /table --> of its own")
+    missing = [name for name in names if name not in tables]
+    if missing:
+        raise UsageError(
+            f"there are no measurements for the tables {', '.join(missing)}",
+            hint=f"there are for: {', '.join(tables) or 'none'}",
+        )
+    return _BLOCK.sub(lambda found: f"<!-- table: {found['name']} -->\n{tables[found['name']]}<!-- /table -->", text)
 
 
 def _report(options: Namespace) -> None:
-    records = [record for path in options.results for record in read_records(path)]
-    unknown = sorted({str(r.get("benchmark")) for r in records} - {"stages", "miou"})
-    if unknown:
-        raise SourceError(f"records of an unknown kind: {', '.join(unknown)}", hint="expected stages or miou")
-    parts: list[str] = []
-    stages = [record for record in records if record["benchmark"] == "stages"]
-    if stages:
-        reference = read_records(options.reference)[0]
-        parts += ["Times in milliseconds (median, total also p95).\n", stage_table(stages, reference)]
-        parts.append(f"Reference: {reference['provenance']}\n")
-    quality = [record for record in records if record["benchmark"] == "miou"]
-    if quality:
-        parts.append(quality_table(quality))
-    parts += [f"Measured on {line}.\n" for line in dict.fromkeys(machine_line(record) for record in records)]
-    sys.stdout.write("\n".join(parts))
+    if options.list:
+        sys.stdout.write("".join(f"{name}: {benchmark}\n" for name, (_, benchmark) in TABLES.items()))
+        return
+    if options.results:
+        records = [record for path in options.results for record in read_records(path)]
+        sys.stdout.write("\n".join(tables_of(records).values()))
+        return
+    try:
+        text = options.readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SourceError(f"cannot read {options.readme}: {error.strerror}") from error
+    new = rewritten(text, tables_of(read_folder(options.records)))
+    if not options.check:
+        options.readme.write_text(new, encoding="utf-8")
+        return
+    if new != text:
+        old_lines, new_lines = text.splitlines(), new.splitlines()
+        pairs = enumerate(zip(old_lines, new_lines, strict=False), 1)
+        line = next((number for number, (old, made) in pairs if old != made), min(len(old_lines), len(new_lines)))
+        raise StaleReportError(
+            f"{options.readme.name} and the records disagree from line {line}", hint="python -m benchmarks.report"
+        )
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 An OFA size gets random weights and made-up categories, so that no download and no vocabulary file is needed; ``micro``
 is the shipped model with the first of its own words. Twelve categories make a prompt as long as the one that the
-reference was timed with.
+reference was timed with. The length of the prompt is printed, as JSON.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -53,6 +54,7 @@ def _write(options: Namespace) -> None:
     else:
         model = _random(options.model, options.categories, options.seed)
     save_checkpoint(checkpoint_of(model, {"base": f"{options.model}, untrained"}), options.out)
+    sys.stdout.write(json.dumps({"prompt": len(model.prompt_ids)}) + "\n")
 
 
 def _shipped(categories: int) -> IFSegModel:

@@ -1,4 +1,4 @@
-"""Stage times: the measuring process, the stored record and the table made from it."""
+"""What times: the measuring processes, the frames, the counts of operations and the stored lines."""
 
 from __future__ import annotations
 
@@ -9,78 +9,183 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report, timing_run
+from benchmarks import untrained
+from benchmarks.children import MeasurementError, measure, reason, run_child
+from benchmarks.flops import event_flops, graph_flops, method_flops
+from benchmarks.gemm_rate import gemm_gflops
+from benchmarks.records import RecordFile, latest, read_records
+from benchmarks.timing import repeat, summary, synthetic_frames
+from ifseg_rt.errors import SourceError
+from train.config import PRESETS
+
+QUICK = ["--frame", "48x64", "--runs", "3", "--warmup", "1", "--threads", "1"]
 
 
-@pytest.fixture(scope="module")
-def record(color_model: Path, root: Path) -> dict:
-    options = ["--frame", "48x64", "--frames", "3", "--warmup", "1", "--threads", "1", "--label", "tiny"]
-    command = [sys.executable, "-m", "benchmarks.timing_run", str(color_model), *options]
+def run(root: Path, *arguments: str) -> dict:
+    command = [sys.executable, "-m", *arguments]
     answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     return json.loads(answer.stdout)
 
 
-def test_a_record_says_what_was_measured_on_what(record: dict) -> None:
-    assert (record["model"], record["size"], record["frame"], record["frames"]) == ("tiny", "64x64", "48x64", 3)
-    assert set(record["stages_ms"]) == {"preprocess", "inference", "refinement", "upsampling", "total"}
+def test_a_model_is_timed_through_the_segmenter(color_model: Path, root: Path) -> None:
+    record = run(root, "benchmarks.timing_run", str(color_model), *QUICK)
+    assert (record["size"], record["frame"], record["runs"], record["categories"]) == ("64x64", "48x64", 3, 3)
+    assert set(record["stages_ms"]) == {"preprocess", "inference", "refinement", "labels", "total"}
     for figures in record["stages_ms"].values():
-        assert 0 <= figures["min"] <= figures["median"] <= figures["p95"]
+        assert 0 <= figures["min"] <= figures["median"] <= figures["p95"] <= figures["p99"]
     assert record["stages_ms"]["total"]["median"] > record["stages_ms"]["inference"]["median"]
+    assert record["first_label_ms"] > record["load_ms"] > 0
     assert record["peak_rss_mb"] > 10
-    assert {"cpu", "cores", "python", "packages"} <= set(record["machine"])
+    assert record["gemm_gflops"] > 1
+    assert {"cpu", "cores", "python", "packages", "memory_gb"} <= set(record["machine"])
 
 
-def test_report_sets_our_time_beside_the_reference(
-    record: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stored = {**record, "size": "512x512", "categories": 12}
-    stored["stages_ms"] = {**record["stages_ms"], "total": {"median": 67.2, "p95": 70.0, "min": 60.0}}
-    other = {**record, "model": "unheard-of"}
-    lines = tmp_path / "results.jsonl"
-    lines.write_text(f"{json.dumps(stored)}\n{json.dumps(other)}\n")
-    assert report.main([str(lines)]) == 0
-    text = capsys.readouterr().out
-    row = next(line for line in text.splitlines() if line.startswith("| tiny"))
-    assert row.endswith("| 67.2 | 70.0 | 672 | 10.0x |")
-    assert next(line for line in text.splitlines() if line.startswith("| unheard-of")).endswith("| - | - |")
-    assert "alinlab/ifseg" in text
-    assert text.count("Measured on") == 1
+def test_batches_and_streams_are_timed(color_model: Path, root: Path) -> None:
+    record = run(root, "benchmarks.session_run", str(color_model), *QUICK)
+    assert record["batch"] == 1
+    assert {"preprocess", "inference", "labels", "total"} == set(record["stages_ms"])
+    record = run(root, "benchmarks.streams_run", str(color_model), "--streams", "2", *QUICK)
+    assert (record["streams"], record["runs"], record["threads"]) == (2, 6, 1)
+    assert record["frames_per_second"] > 0
 
 
-def test_report_reads_quality_records(tmp_path: Path, record: dict, capsys: pytest.CaptureFixture[str]) -> None:
-    scores = {"model": "adapted", "refined": True, "miou": 0.4, "all_accuracy": 0.8, "mean_accuracy": 0.5}
-    stored = {"benchmark": "miou", "dataset": "set", "pictures": 3, "rows": [scores], "machine": record["machine"]}
-    (tmp_path / "miou.json").write_text(json.dumps(stored, indent=1))
-    assert report.main([str(tmp_path / "miou.json")]) == 0
-    assert "| set (3) | adapted | on | 40.0 | 80.0 | 50.0 |" in capsys.readouterr().out
-
-
-def test_report_refuses_what_it_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.main([str(tmp_path / "absent.jsonl")]) == 3
-    (tmp_path / "text").write_text("no json")
-    assert report.main([str(tmp_path / "text")]) == 3
-    (tmp_path / "kind.json").write_text('{"benchmark": "memory"}')
-    assert report.main([str(tmp_path / "kind.json")]) == 3
-    errors = capsys.readouterr().err
-    assert "absent.jsonl" in errors
-    assert "neither JSON nor JSON lines" in errors
-    assert "memory" in errors
-
-
-def test_the_measuring_process_does_not_load_pytorch(root: Path) -> None:
-    program = "import sys, benchmarks.timing_run; print('torch' in sys.modules)"
+def test_the_measuring_processes_do_not_load_pytorch(root: Path) -> None:
+    program = (
+        "import sys, benchmarks.timing_run, benchmarks.session_run, benchmarks.streams_run; "
+        "print('torch' in sys.modules)"
+    )
     answer = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
 
 
 def test_synthetic_frames_are_the_same_every_time() -> None:
-    first, again = timing_run.synthetic_frames(24, 32, 2), timing_run.synthetic_frames(24, 32, 2)
+    first, again = synthetic_frames(24, 32, 2), synthetic_frames(24, 32, 2)
     assert (first[0] == again[0]).all()
     assert first[0].shape == (24, 32, 3)
     assert (first[0] != first[1]).any()
 
 
-def test_reference_figures_cover_the_models_that_are_timed(root: Path) -> None:
-    reference = json.loads((root / "benchmarks" / "reference_timings.json").read_text())
-    assert {(row["model"], row["categories"]) for row in reference["rows"]} >= {("tiny", 12), ("base", 12)}
-    assert reference["provenance"]
+def test_repetitions_stop_when_their_time_is_up() -> None:
+    calls: list[int] = []
+
+    def one(value: int) -> dict[str, float]:
+        calls.append(value)
+        return {"stage": 1.0}
+
+    assert len(repeat(one, [1, 2], 5, 2)["total"]) == 5
+    assert calls == [1, 2, 1, 2, 1, 2, 1]
+    assert len(repeat(one, [1], 50, 0, seconds=0.0)["stage"]) == 3
+    assert summary([1, 2, 3, 4]) == {"median": 2.5, "p95": 3.85, "p99": 3.97, "min": 1.0}
+
+
+@pytest.mark.parametrize(("model", "classes", "prompt", "gflop"), [("tiny", 12, 37, 65.6), ("base", 12, 37, 343.7)])
+def test_operations_of_the_method(model: str, classes: int, prompt: int, gflop: float) -> None:
+    pytest.importorskip("torch", reason="needs the extra 'train'")
+    assert method_flops(PRESETS[model], (512, 512), prompt, classes)["total"] == pytest.approx(gflop, rel=1e-3)
+
+
+def test_operations_of_a_graph(color_model: Path, root: Path) -> None:
+    assert graph_flops(color_model, threads=1) == 0  # it averages and scales, and multiplies no matrices
+    default = root / "ifseg_rt" / "assets" / "micro.onnx"
+    if default.is_file():
+        assert graph_flops(default, threads=1) == pytest.approx(7.6, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "output", "flops"),
+    [
+        ("MatMul", [[4, 8]], [4, 6], 2 * 4 * 6 * 8),
+        ("MatMul", [[24, 12], [1, 5, 12, 3]], [1, 5, 24, 3], 2 * 5 * 24 * 3 * 12),
+        ("FusedMatMul", [[2, 4, 8], [2, 4, 8]], [2, 4, 4], 2 * 2 * 4 * 4 * 8),
+        ("Gemm", [[4, 8], [6]], [4, 6], 2 * 4 * 6 * 8),
+        ("Conv", [[1, 3, 8, 8], [16, 3, 3, 3], [16]], [1, 16, 8, 8], 2 * 16 * 64 * 27),
+        ("QLinearConv", [[1, 3, 8, 8], [], [], [16, 1, 3, 3]], [1, 16, 8, 8], 2 * 16 * 64 * 9),
+        ("MultiHeadAttention", [[1, 10, 8], [1, 12, 8]], [1, 10, 8], 4 * 10 * 12 * 8),
+        ("Softmax", [[4, 8]], [4, 8], 0),
+    ],
+)
+def test_operations_of_one_operator(kind: str, inputs: list, output: list, flops: int) -> None:
+    shapes = [{"float": shape} for shape in inputs]
+    event = {
+        "name": "node_kernel_time",
+        "args": {"op_name": kind, "input_type_shape": shapes, "output_type_shape": [{"float": output}]},
+    }
+    assert event_flops(event) == flops
+    assert event_flops({**event, "name": "node_fence_before"}) == 0
+
+
+def test_the_machine_has_a_rate() -> None:
+    assert gemm_gflops(1, side=64, runs=2) > 0
+
+
+def test_records_are_found_again_by_their_key(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "records.jsonl"
+    store = RecordFile(path)
+    store.add({"key": {"a": 1, "b": 2}, "value": 1})
+    store.add({"key": {"a": 2, "b": 2}, "failed": "it did not work"})
+    store = RecordFile(path)
+    assert store.has({"b": 2, "a": 1})
+    assert not store.has({"a": 2, "b": 2})
+    assert not RecordFile(path, again=True).has({"a": 1, "b": 2})
+    store.add({"key": {"b": 2, "a": 1}, "value": 2})
+    assert [record.get("value") for record in RecordFile(path).records()] == [None, 2]
+    assert len(read_records(path)) == 3
+    assert latest([{"x": 1}, {"x": 2}]) == [{"x": 1}, {"x": 2}]
+    path.write_text("[1]\n")
+    with pytest.raises(SourceError, match="list where a measurement"):
+        RecordFile(path)
+
+
+def test_a_child_that_fails_says_why_in_one_line() -> None:
+    with pytest.raises(MeasurementError, match=r"there is no model 'giant'") as caught:
+        measure("benchmarks.untrained", ["giant", "--out", "x.pt"])
+    assert caught.value.exit_code == 2
+    with pytest.raises(MeasurementError, match="printed no result"):
+        measure("benchmarks.untrained", ["--help"])
+    with pytest.raises(MeasurementError, match="no result within"):
+        run_child("benchmarks.untrained", ["--help"], timeout=0.001)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "code", "line"),
+    [
+        ("talk\nerror: no GPU\nhint: buy one\n", 5, "no GPU"),
+        ("Traceback\n  File\nRuntimeError: CUDA out of memory\nmore\n", 1, "RuntimeError: CUDA out of memory"),
+        ("talk\n", -11, "ended by SIGSEGV; last words: talk"),
+        ("", 3, "exit code 3 without a word"),
+        ("only talk\n", 1, "only talk"),
+    ],
+)
+def test_the_reason_of_a_failure(stderr: str, code: int, line: str) -> None:
+    assert reason(stderr, code) == line
+
+
+def test_untrained_checkpoints_load_like_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="needs the extra 'train'")
+    from train import load_model
+
+    path = tmp_path / "ckpt.pt"
+    assert untrained.main(["mini", "--categories", "12", "--out", str(path)]) == 0
+    model = load_model(path)
+    assert len(model.vocabulary.names) == 12
+    assert len(model.prompt_ids) == 37  # as in the reference's measurement with 12 categories
+    assert json.loads(capsys.readouterr().out) == {"prompt": 37}
+
+
+def test_micro_takes_its_own_words(tmp_path: Path, root: Path) -> None:
+    pytest.importorskip("torch", reason="needs the extra 'train'")
+    from train import load_model
+
+    if not (root / "train" / "assets" / "micro.pt").is_file():
+        pytest.skip("this checkout carries no train/assets/micro.pt")
+    path = tmp_path / "ckpt.pt"
+    assert untrained.main(["micro", "--categories", "5", "--out", str(path)]) == 0
+    assert len(set(load_model(path).vocabulary.names)) == 5
+
+
+@pytest.mark.parametrize("options", [["giant"], ["tiny", "--categories", "0"]])
+def test_untrained_refuses_what_it_cannot_make(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert untrained.main([*options, "--out", str(tmp_path / "ckpt.pt")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")

@@ -1,0 +1,62 @@
+"""Models made for measurements, by the product's own commands: random weights for an OFA size, ``micro`` as shipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.children import measure, run_child
+from benchmarks.product import export_arguments
+
+
+class MadeModels:
+    """A folder of checkpoints and exported models, each made when it is first asked for.
+
+    Args:
+        folder: where they are kept; it may hold models of an earlier run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def checkpoint(self, model: str, classes: int) -> Path:
+        """Return a checkpoint of ``micro`` or an OFA size.
+
+        Raises:
+            MeasurementError: it cannot be made.
+        """
+        path = self.folder / f"{model}_{classes}.pt"
+        facts = path.with_suffix(".prompt.json")
+        if not (path.is_file() and facts.is_file()):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            made = measure("benchmarks.untrained", [model, "--categories", str(classes), "--out", str(path)])
+            facts.write_text(json.dumps(made) + "\n", encoding="utf-8")
+        return path
+
+    def prompt(self, model: str, classes: int) -> int:
+        """Return the number of tokens of the prompt of :meth:`checkpoint`."""
+        facts = self.checkpoint(model, classes).with_suffix(".prompt.json")
+        return int(json.loads(facts.read_text(encoding="utf-8"))["prompt"])
+
+    def onnx(self, model: str, classes: int, size: tuple[int, int], precision: str = "fp32", batch: int = 1) -> Path:
+        """Return an exported model with its sidecar.
+
+        Raises:
+            MeasurementError: it cannot be made or exported.
+        """
+        height, width = size
+        stem = f"{model}_{classes}_{height}x{width}_{precision}" + (f"_b{batch}" if batch > 1 else "")
+        path = self.folder / f"{stem}.onnx"
+        if not path.with_suffix(".json").is_file():
+            checkpoint = self.checkpoint(model, classes)
+            options = {"size": f"{height}x{width}", "precision": None if precision == "fp32" else precision}
+            run_child(
+                "export.to_onnx",
+                export_arguments(checkpoint, path, **options, batch=batch if batch > 1 else None),
+            )
+        return path
+
+    def forget(self, path: Path) -> None:
+        """Delete an exported model: random weights of a large one take a gigabyte and are made again at will."""
+        for file in (path, path.with_suffix(".json"), path.with_name(path.name + ".data")):
+            file.unlink(missing_ok=True)
