@@ -147,6 +147,8 @@ def _cached(core: ModuleType, source: str, target: str) -> Compiled:
 
         utils = import_module("cuda.core.utils")
         folder = Path(user_cache_dir("ifseg-rt", appauthor=False)) / "kernels"
+        if not hasattr(utils, "FileStreamProgramCache"):  # an older cuda.core
+            return compile_source(source, target)
         cache = utils.FileStreamProgramCache(folder, max_size_bytes=_CACHE_BYTES)
         key = utils.make_program_cache_key(
             code=source_text(source), code_type="c++", options=_options(core, source, target), target_type=kind
@@ -168,7 +170,7 @@ def _cached(core: ModuleType, source: str, target: str) -> Compiled:
 def _explained(error: Exception, source: str, target: str) -> DeviceError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if type(error).__name__ in {"DynamicLibNotFoundError", "DynamicLibNotAvailableError", "ImportError"}:
-        return DeviceError(f"the CUDA kernels need NVRTC, which does not load: {lines[0]}", hint=_INSTALL)
+        return DeviceError(f"the CUDA kernels need a library that does not load: {lines[0]}", hint=_INSTALL)
     told = next((line for line in lines if "error" in line and "NVRTC_ERROR" not in line), lines[0])
     return DeviceError(f"kernels/{source}.cu does not compile for {target}: {told}")
 
