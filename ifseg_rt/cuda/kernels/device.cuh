@@ -1,4 +1,4 @@
-// What more than one kernel needs. NVRTC sees this text in place of the #include; it has no headers of its own, so
+// Operations of a whole warp, and what the kernels agree on. NVRTC sees this text in place of the #include; it has no headers of its own, so
 // nothing here (or in the kernels) includes any.
 //
 // Every kernel is compiled without contraction of a * b + c (fmad off): the definitions they must equal to the last
@@ -32,4 +32,16 @@ __device__ inline float warp_min(float value) {
 __device__ inline float warp_sum(float value) {
     for (int step = WARP / 2; step > 0; step /= 2) value += __shfl_xor_sync(WHOLE_WARP, value, step);
     return value;
+}
+
+// The largest value over the warp and the smallest index that has it; every lane gets the same.
+__device__ inline void warp_winner(float& value, int& index) {
+    for (int step = WARP / 2; step > 0; step /= 2) {
+        float other = __shfl_xor_sync(WHOLE_WARP, value, step);
+        int other_index = __shfl_xor_sync(WHOLE_WARP, index, step);
+        if (other > value || (other == value && other_index < index)) {
+            value = other;
+            index = other_index;
+        }
+    }
 }

@@ -76,18 +76,6 @@ __device__ inline int place_of(bool kept, unsigned int (*ballots)[WARPS], int tu
     return place;
 }
 
-// The largest value over the warp and the first class that has it; every lane gets the same.
-__device__ inline void warp_winner(float& value, int& index) {
-    for (int step = WARP / 2; step > 0; step /= 2) {
-        float other = __shfl_xor_sync(WHOLE_WARP, value, step);
-        int other_index = __shfl_xor_sync(WHOLE_WARP, index, step);
-        if (other > value || (other == value && other_index < index)) {
-            value = other;
-            index = other_index;
-        }
-    }
-}
-
 __device__ inline bool beaten(float4 mine, float4 other, float margin) {
     return other.x >= mine.x + margin && other.y >= mine.y + margin && other.z >= mine.z + margin &&
            other.w >= mine.w + margin;

@@ -168,7 +168,7 @@ def compile_for_cpu(folder: Path, sources: dict[Path, list[str]]) -> ctypes.CDLL
         for name in names
     ]
     lines = [
-        '#include "block.hpp"',
+        '#include "words.hpp"',
         *(f'#include "{source}"' for source in sources),
         'extern "C" int shim_launch(const char* name, const unsigned* grid, const unsigned* block, unsigned shared,',
         "                           void** arguments, uint64_t seed) {",
