@@ -1,5 +1,5 @@
-// Operations of a whole warp, and what the kernels agree on. NVRTC sees this text in place of the #include; it has no headers of its own, so
-// nothing here (or in the kernels) includes any.
+// Operations of a whole warp, and what the kernels agree on. NVRTC sees this text in place of the #include; it has no
+// headers of its own, so nothing here (or in the kernels) includes any.
 //
 // Every kernel is compiled without contraction of a * b + c (fmad off): the definitions they must equal to the last
 // bit are NumPy's and OpenCV's, which round after every operation. Where a fused operation is meant, it says fmaf.
