@@ -34,7 +34,9 @@ _PRODUCTS = {
     "MatMulNBits",
 }
 _CONVOLUTIONS = {"Conv", "FusedConv", "NhwcFusedConv", "NhwcConv", "ConvInteger", "QLinearConv"}
+_TURNED_CONVOLUTIONS = {"ConvTranspose"}
 _ATTENTIONS = {"Attention", "MultiHeadAttention"}
+_COUNTED = _PRODUCTS | _CONVOLUTIONS | _TURNED_CONVOLUTIONS | _ATTENTIONS
 
 
 def method_flops(config: ModelConfig, size: tuple[int, int], prompt: int, categories: int) -> dict[str, float]:
@@ -131,18 +133,19 @@ def event_flops(event: dict[str, Any]) -> int:
     """
     facts = event.get("args", {})
     kind = facts.get("op_name")
-    if not str(event.get("name", "")).endswith("_kernel_time") or kind not in _PRODUCTS | _CONVOLUTIONS | _ATTENTIONS:
+    if not str(event.get("name", "")).endswith("_kernel_time") or kind not in _COUNTED:
         return 0
     inputs = [next(iter(tensor.values())) for tensor in facts["input_type_shape"]]
     output = next(iter(facts["output_type_shape"][0].values()))
     if kind in _ATTENTIONS:
         return _attention_flops(inputs, output)
-    if kind in _CONVOLUTIONS:
+    if kind in _CONVOLUTIONS | _TURNED_CONVOLUTIONS:
         # Four dimensions, and not the image (the first): quantised operators have scales in between.
         weight = next((shape for shape in inputs[1:] if len(shape) > 2), None)
         if weight is None:
             raise LookupError(f"{kind}: the profile does not show its weights")
-        return 2 * math.prod(output) * math.prod(weight[1:])
+        # [out, in / groups, kh, kw] for every element that comes out; turned round, for every one that goes in.
+        return 2 * math.prod(inputs[0] if kind in _TURNED_CONVOLUTIONS else output) * math.prod(weight[1:])
     # Weights that ONNX Runtime has packed are not shown, the first matrix always is. Some operators may read it turned
     # round: what they sum over follows from its size.
     summed = inputs[0][-1] if kind == "MatMul" else math.prod(inputs[0]) // math.prod(output[:-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from benchmarks.children import measure, run_child
 from benchmarks.product import export_arguments
@@ -26,17 +27,18 @@ class MadeModels:
             MeasurementError: it cannot be made.
         """
         path = self.folder / f"{model}_{classes}.pt"
-        facts = path.with_suffix(".prompt.json")
+        facts = path.with_suffix(".facts.json")
         if not (path.is_file() and facts.is_file()):
             self.folder.mkdir(parents=True, exist_ok=True)
             made = measure("benchmarks.untrained", [model, "--categories", str(classes), "--out", str(path)])
             facts.write_text(json.dumps(made) + "\n", encoding="utf-8")
         return path
 
-    def prompt(self, model: str, classes: int) -> int:
-        """Return the number of tokens of the prompt of :meth:`checkpoint`."""
-        facts = self.checkpoint(model, classes).with_suffix(".prompt.json")
-        return int(json.loads(facts.read_text(encoding="utf-8"))["prompt"])
+    def facts(self, model: str, classes: int) -> dict[str, Any]:
+        """Return ``prompt``, the number of its tokens, and ``parameters_m`` of :meth:`checkpoint`."""
+        path = self.checkpoint(model, classes).with_suffix(".facts.json")
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
 
     def onnx(self, model: str, classes: int, size: tuple[int, int], precision: str = "fp32", batch: int = 1) -> Path:
         """Return an exported model with its sidecar.

@@ -125,7 +125,8 @@ def carry_out(
         models.forget(made)
     record |= {"benchmark": "latency", "measured": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     if not m.is_file:
-        record["gflop"] = _method_gflop(m, models.prompt(m.model, m.classes))
+        facts = models.facts(m.model, m.classes)
+        record |= {"gflop": _method_gflop(m, facts["prompt"]), "parameters_m": facts["parameters_m"]}
     return record | shares(record)
 
 

@@ -11,6 +11,7 @@ from benchmarks.records import Record, failed, latest
 from benchmarks.tables import markdown_table, milliseconds, percent
 
 REFERENCE = Path(__file__).with_name("reference_timings.json")
+_TIMES_ONLY = "All weights but micro's are random: times only, no accuracy is compared."
 _STAGES = ("preprocess", "inference", "refinement", "labels")
 _BACKENDS = {"segmenter": "ifseg-rt", "plain": "plain PyTorch", "session": "ONNX Runtime", "streams": "ifseg-rt"}
 
@@ -126,7 +127,7 @@ def peers_table(records: Iterable[Record]) -> str:
         for record in _worked(records, "peers")
     ]
     header = ["model", "runs on", "input", "categories", "parameters M", "GFLOP", "network ms", "frame to labels ms"]
-    return _table([*header, "peak MB"], rows)
+    return f"{_table([*header, 'peak MB'], rows)}\n{_TIMES_ONLY}\n" if rows else ""
 
 
 def quality_table(records: Iterable[Record]) -> str:

@@ -2,7 +2,8 @@
 
 An OFA size gets random weights and made-up categories, so that no download and no vocabulary file is needed; ``micro``
 is the shipped model with the first of its own words. Twelve categories make a prompt as long as the one that the
-reference was timed with. The length of the prompt is printed, as JSON.
+reference was timed with. The length of the prompt and the number of
+parameters are printed, as JSON.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def _write(options: Namespace) -> None:
     else:
         model = _random(options.model, options.categories, options.seed)
     save_checkpoint(checkpoint_of(model, {"base": f"{options.model}, untrained"}), options.out)
-    sys.stdout.write(json.dumps({"prompt": len(model.prompt_ids)}) + "\n")
+    parameters = round(sum(p.numel() for p in model.parameters()) / 1e6, 1)
+    sys.stdout.write(json.dumps({"prompt": len(model.prompt_ids), "parameters_m": parameters}) + "\n")
 
 
 def _shipped(categories: int) -> IFSegModel:

@@ -95,7 +95,7 @@ def test_models_are_made_timed_and_deleted(
         return self.folder / "colors.onnx"
 
     monkeypatch.setattr(MadeModels, "onnx", make)
-    monkeypatch.setattr(MadeModels, "prompt", lambda self, model, classes: 37)
+    monkeypatch.setattr(MadeModels, "facts", lambda self, *settings: {"prompt": 37, "parameters_m": 33.8})
     kept = tmp_path / "kept"
     kept.mkdir()
     out = tmp_path / "latency.jsonl"
@@ -168,7 +168,7 @@ def test_every_way_has_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(measurement, "measure", note)
     monkeypatch.setattr(MadeModels, "onnx", lambda self, *settings: Path("made.onnx"))
     monkeypatch.setattr(MadeModels, "checkpoint", lambda self, *settings: Path("made.pt"))
-    monkeypatch.setattr(MadeModels, "prompt", lambda self, *settings: 5)
+    monkeypatch.setattr(MadeModels, "facts", lambda self, *settings: {"prompt": 5, "parameters_m": 1.0})
     monkeypatch.setattr(measurement, "_method_gflop", lambda *settings: {"total": 1.0})
     base = latency.plan(latency._parser().parse_args([]))[0]
     for way in ("segmenter", "plain", "session", "streams"):
