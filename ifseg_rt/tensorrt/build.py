@@ -26,6 +26,7 @@ from ifseg_rt.tensorrt.settings import BuildSettings, resolve_targets
 from ifseg_rt.tensorrt.timing_cache import cache_file, cache_folder, load_timings, store_timings
 
 _T = TypeVar("_T")
+_TURING_GEMM = "FP32 GEMM is not supported"
 _POLL = 0.1  # seconds between looks at a running build; Ctrl-C is noticed then
 
 
@@ -65,7 +66,7 @@ def build_engine(
         KeyboardInterrupt: interrupted; the builder was stopped.
     """
     machine = machine or this_machine()
-    targets = resolve_targets(settings, flavour, machine, model.precision)
+    targets = resolve_targets(settings, flavour, machine)
     started = time.perf_counter()
     messages, cancelled = Messages(), threading.Event()
 
@@ -189,6 +190,12 @@ def _failure(flavour: Flavour, onnx_path: Path, settings: BuildSettings, message
     if any("OutOfMemory" in line or "out of memory" in line.lower() for line in messages.errors):
         limit = f" (now {settings.workspace_mb})" if settings.workspace_mb is not None else ""
         hint = f"give it more scratch memory: --workspace MB{limit}, or a smaller --size"
+    if any(_TURING_GEMM in line for line in messages.errors):
+        words = (
+            "compute capability 7.5 (Turing) was asked for, where it multiplies matrices in fp16 only; the "
+            "similarities of the patches and the product with the categories are float32 in every precision"
+        )
+        hint = "leave 7.5 out; on a Turing GPU use full TensorRT (--runtime tensorrt), or the ONNX model with CUDA"
     return ExportError(f"{flavour.title} could not build an engine from {onnx_path.name}: {words}", hint=hint)
 
 

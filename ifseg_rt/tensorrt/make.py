@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ifseg_rt.artifact import file_record, read_artifact
@@ -13,6 +14,7 @@ from ifseg_rt.tensorrt.progress import BuildProgress
 from ifseg_rt.tensorrt.schema import ENGINE_SCHEMA_VERSION, EngineArtifact, EngineParity
 from ifseg_rt.tensorrt.settings import BuildSettings
 from ifseg_rt.tensorrt.sidecar import engine_sidecar_path, write_engine_sidecar
+from ifseg_rt.tensorrt.timing_cache import cache_folder, file_lock
 
 
 def make_engine(
@@ -57,3 +59,26 @@ def make_engine(
         parity=EngineParity(skipped=skipped),
     )
     return write_engine_sidecar(engine, engine_sidecar_path(target))
+
+
+def put_in_place(drafts: Sequence[Path], folder: Path) -> None:
+    """Moves finished files into ``folder`` in this order, a sidecar after what it describes.
+
+    Until a sidecar arrives, a reader is refused by its hashes and never sees a wrong pair. The lock keeps two processes
+    that make the same engine from leaving the engine of one with the sidecar of the other.
+
+    Raises:
+        OSError: a file cannot be moved.
+    """
+    lock = None
+    try:
+        lock = file_lock(cache_folder() / "put-in-place")
+        lock.acquire()
+    except OSError:
+        lock = None  # a cache folder that cannot be written is no reason to fail
+    try:
+        for draft in drafts:
+            draft.replace(folder / draft.name)
+    finally:
+        if lock is not None:
+            lock.release()

@@ -9,6 +9,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,7 +33,7 @@ class BuildProgress(Protocol):
         """A phase ended."""
 
 
-class SilentProgress:
+class SilentProgress(nullcontext[None]):
     """Says nothing."""
 
     def start(self, phase: str, parent: str | None, steps: int) -> None:
@@ -45,7 +46,7 @@ class SilentProgress:
         """See :class:`BuildProgress`."""
 
 
-class LineProgress:
+class LineProgress(nullcontext[None]):
     """One line per outermost phase.
 
     Args:
@@ -53,6 +54,7 @@ class LineProgress:
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
         self._say = say
         self._lock = threading.Lock()
         self._said: set[str] = set()

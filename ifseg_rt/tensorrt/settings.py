@@ -10,7 +10,6 @@ from ifseg_rt.tensorrt.machine import Machine
 from ifseg_rt.tensorrt.schema import HardwareLevel
 
 ALL, CURRENT = "all", "current"
-_TURING = "7.5"
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,8 @@ class BuildSettings:
     workspace_mb: int | None = None
 
 
-def resolve_targets(settings: BuildSettings, flavour: Flavour, machine: Machine, precision: str) -> tuple[str, ...]:
+def resolve_targets(settings: BuildSettings, flavour: Flavour, machine: Machine) -> tuple[str, ...]:
     """The compute capabilities to build for; empty means all that TensorRT-RTX builds for by itself.
-
-    Args:
-        precision: of the graph.
 
     Raises:
         UsageError: the wishes contradict each other or this flavour cannot fulfil them.
@@ -55,12 +51,6 @@ def resolve_targets(settings: BuildSettings, flavour: Flavour, machine: Machine,
                 f"{', '.join(flavour.targets)}",
                 hint="use full TensorRT on such a GPU: --runtime tensorrt",
             )
-    if _TURING in targets and precision != "fp16":
-        raise UsageError(
-            f"{flavour.title} multiplies matrices only in fp16 on compute capability {_TURING} (Turing), and the model "
-            f"is {precision}",
-            hint="take --precision fp16, or leave 7.5 out",
-        )
     return targets
 
 

@@ -6,10 +6,13 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.tensorrt.flavour import Flavour
 from ifseg_rt.tensorrt.machine import Gpu
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _LOG = logging.getLogger(__name__)
 _WAIT = 60  # seconds; reading and writing take milliseconds
@@ -34,7 +37,7 @@ def cache_folder() -> Path:
 def load_timings(config: Any, path: Path) -> None:  # noqa: ANN401 - an IBuilderConfig
     """Gives a builder what is known. A cache that cannot be read or used costs time, nothing else."""
     try:
-        with _locked(path):
+        with file_lock(path):
             known = path.read_bytes() if path.is_file() else b""
     except OSError as error:
         _LOG.debug("the timing cache %s cannot be read: %s", path, error)
@@ -54,7 +57,7 @@ def store_timings(config: Any, path: Path) -> None:  # noqa: ANN401 - an IBuilde
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with _locked(path):
+        with file_lock(path):
             if path.is_file():
                 stored = config.create_timing_cache(path.read_bytes())
                 if stored is not None:
@@ -70,7 +73,12 @@ def store_timings(config: Any, path: Path) -> None:  # noqa: ANN401 - an IBuilde
         partial.unlink(missing_ok=True)
 
 
-def _locked(path: Path) -> Any:  # noqa: ANN401 - a FileLock
+def file_lock(path: Path) -> FileLock:
+    """A lock beside ``path``, whose folder is made.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
