@@ -31,10 +31,14 @@ LABEL_TOLERANCE = 0.999
 RELATIVE_TOLERANCE: dict[str, float] = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.15}
 # A patch is decided when its best category leads by more than this many times the tolerated error: such a patch has no
 # reason to change its label.
-_DECIDED = 4
+DECIDED_MARGIN = 4
 # ONNX Runtime's CPU provider has no bfloat16 convolution: the module the graph was written from stands in for it.
 _NOT_IN_ONNX_RUNTIME = frozenset({"bf16"})
 _ERRORS_ONLY = 3
+
+
+class ParityError(ExportError):
+    """A graph or an engine computes something else than the model."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +81,19 @@ class ParityReport:
         """Refuses a graph that computes something else.
 
         Raises:
-            ExportError: a difference beyond tolerance, or values that are not finite.
+            ParityError: a difference beyond tolerance, or values that are not finite.
         """
         if self.precision == "fp32":
             self._check_exact()
         tolerance = RELATIVE_TOLERANCE[self.precision]
         if not self.relative_logit_error <= tolerance:
-            raise ExportError(
+            raise ParityError(
                 f"the {self.precision} graph does not compute the same as the model: the logits are off by "
                 f"{self.relative_logit_error:.2%} of their spread, at most {tolerance:.1%} is allowed",
                 hint=None if self.precision == "fp32" else "export it with --precision fp32",
             )
         if not self.decided_agreement >= LABEL_TOLERANCE:
-            raise ExportError(
+            raise ParityError(
                 f"the {self.precision} graph does not label as the model does: of the patches with a clear winner "
                 f"{self.decided_agreement:.3%} agree, at least {LABEL_TOLERANCE:.1%} must (worst: picture "
                 f"{self.worst_picture[0]}, class {self.worst_class[0]!r})"
@@ -97,13 +101,13 @@ class ParityReport:
 
     def _check_exact(self) -> None:
         if not self.max_logit_difference <= LOGIT_TOLERANCE:
-            raise ExportError(
+            raise ParityError(
                 f"the exported graph does not compute the same as the model: logits differ by up to "
                 f"{self.max_logit_difference:.2g}, at most {LOGIT_TOLERANCE:g} is allowed"
             )
         agreement = min(self.label_agreement, self.label_agreement_unrefined)
         if not agreement >= LABEL_TOLERANCE:
-            raise ExportError(
+            raise ParityError(
                 f"the exported graph does not label as the model does: {agreement:.4%} of the pixels agree, at least "
                 f"{LABEL_TOLERANCE:.1%} must (worst: picture {self.worst_picture[0]}, class {self.worst_class[0]!r})",
                 hint="a difference in labels alone comes from patches that look nearly alike; check on real pictures "
@@ -119,7 +123,7 @@ class _Scores:
     refined: NDArray[np.float32]
 
 
-class _LogitErrors:
+class LogitErrors:
     """Differences of two sets of logits ``[pictures, n, C]``; a NaN in either makes every figure NaN or zero."""
 
     def __init__(self, expected: NDArray[np.float32], found: NDArray[np.float32]) -> None:
@@ -171,7 +175,7 @@ def measure_parity(
     found = _run_frozen(frozen, inputs) if in_torch else _run_graph(onnx_path, frozen.batch, inputs)
 
     tolerance = RELATIVE_TOLERANCE[frozen.precision]
-    errors = _LogitErrors(np.stack([scores.logits for scores in expected]), np.stack([s.logits for s in found]))
+    errors = LogitErrors(np.stack([scores.logits for scores in expected]), np.stack([s.logits for s in found]))
     equal_unrefined = 0
     pixels_of = np.zeros(len(names), dtype=np.int64)
     equal_of = np.zeros(len(names), dtype=np.int64)
@@ -201,7 +205,7 @@ def measure_parity(
         precision=frozen.precision,
         computed_by="torch" if in_torch else "onnxruntime",
         relative_logit_error=errors.relative(),
-        decided_agreement=errors.decided_agreement(_DECIDED * tolerance),
+        decided_agreement=errors.decided_agreement(DECIDED_MARGIN * tolerance),
     )
 
 

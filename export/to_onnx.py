@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import util
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, ExportError, IfsegError, UsageError
+from export.command_line import CommandParser, run_command
+from ifseg_rt.errors import ExportError
 
 if TYPE_CHECKING:
     from train.vocabulary import Vocabulary
@@ -33,40 +32,10 @@ exit codes:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint="python -m export.to_onnx --help")
-
-
-class _TerminatedError(KeyboardInterrupt):
-    """The process was asked to end with SIGTERM."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; never raises for anything a user can meet."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in arguments
-    try:
-        options = _parser().parse_args(arguments)
-        _end_cleanly_on_sigterm()
-        _run(options)
-    except SystemExit as error:  # --help
-        return int(error.code or 0)
-    except _TerminatedError:
-        return _failed("terminated", None, 128 + signal.SIGTERM)
-    except KeyboardInterrupt:
-        return _failed("interrupted", None, INTERRUPTED_EXIT_CODE)
-    except IfsegError as error:
-        if debug:
-            raise
-        return _failed(f"error: {error}", error.hint, error.exit_code)
-    except Exception as error:
-        if debug:
-            raise
-        return _failed(
-            f"error: unexpected {type(error).__name__}: {error}", "run it again with --debug for the traceback", 1
-        )
-    return 0
+    return run_command(lambda: _run(_parser().parse_args(arguments)), debug="--debug" in arguments)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -141,25 +110,8 @@ def _wanted(options: argparse.Namespace) -> Vocabulary | None:
     return Vocabulary.parse(options.categories)
 
 
-def _failed(message: str, hint: str | None, code: int) -> int:
-    sys.stderr.write(message + "\n")
-    if hint is not None:
-        sys.stderr.write(f"hint: {hint}\n")
-    return code
-
-
-def _end_cleanly_on_sigterm() -> None:
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise _TerminatedError
-
-    try:
-        signal.signal(signal.SIGTERM, end)  # otherwise half-written files would stay
-    except ValueError:
-        return  # not the main thread: the caller owns the signals
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = CommandParser(
         prog="python -m export.to_onnx",
         description="Writes a model with its categories and its input size baked in: model.onnx and model.json.",
         epilog=_EPILOG,
