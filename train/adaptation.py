@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ from torch import Tensor, distributed
 
 from ifseg_rt.errors import CheckpointError, UsageError
 from train.artificial import draw_grids
+from train.interrupt import interrupt_held_back
 from train.objective import upsampled_cross_entropy
 from train.optimiser import ReferenceAdam
+from train.resume import FORMAT, Expected, parse_resume
 
 if TYPE_CHECKING:
     from train.model import IFSegModel
@@ -88,6 +91,7 @@ class Adaptation:
         """Runs the remaining updates and returns the last loss (NaN when there were none)."""
         devices = [self.device] if self.device.type == "cuda" else []
         self.model.train()
+        self.optimiser.adam.zero_grad(set_to_none=True)  # of an update that was interrupted halfway
         try:
             with torch.random.fork_rng(devices=devices):
                 while self.step < self.config.steps:
@@ -109,20 +113,16 @@ class Adaptation:
         with self._autocast():
             logits = self.model.forward_artificial(maps)
         loss = upsampled_cross_entropy(logits, target)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()
         self.loss = self._mean_over_processes(loss.detach())
-        if not torch.isfinite(torch.tensor(self.loss)) and not self.scaler.is_enabled():
+        if not math.isfinite(self.loss) and not self.scaler.is_enabled():
             raise CheckpointError(
                 f"the loss is not finite at step {self.step + 1}", hint="lower --lr, or check the base checkpoint"
             )
-        self.optimiser.prepare()
-        self.scaler.unscale_(self.optimiser.adam)
-        norm = self.optimiser.clip()
-        self.scaler.step(self.optimiser.adam)
-        self.scaler.update()
-        self.optimiser.adam.zero_grad(set_to_none=True)
-        self.optimiser.update += 1
-        self.step += 1
+        # Interrupted in here, weights, moments and counters would be of different updates; so would the resume file.
+        with interrupt_held_back():
+            norm = self.optimiser.step(self.scaler)
+            self.step += 1
         return norm
 
     @contextlib.contextmanager
@@ -147,7 +147,7 @@ class Adaptation:
     def state(self) -> dict[str, Any]:
         """Everything needed to go on later, readable with ``weights_only=True``."""
         return {
-            "format": "ifseg-rt-resume",
+            "format": FORMAT,
             "identity": self.identity(),
             "step": self.step,
             "loss": self.loss,
@@ -156,25 +156,24 @@ class Adaptation:
             "scaler": self.scaler.state_dict(),
         }
 
-    def restore(self, state: object) -> None:
-        """Inverse of :meth:`state`.
+    def restore(self, state: object, origin: str = "the resume file") -> None:
+        """Inverse of :meth:`state`. After an error nothing has changed.
+
+        Args:
+            state: what :meth:`state` gave.
+            origin: name of its file, for messages.
 
         Raises:
-            CheckpointError: the file is of another adaptation: other categories, base, steps, batch, rate or seed.
+            CheckpointError: damaged, or of another adaptation: other categories, base, steps, batch, rate or seed.
         """
-        if not isinstance(state, dict) or state.get("format") != "ifseg-rt-resume":
-            raise CheckpointError("the resume file is not one of ours", hint="delete it to start again")
-        if state.get("identity") != self.identity():
-            raise CheckpointError(
-                "the resume file belongs to another adaptation: base, categories, steps, batch size, learning rate "
-                "and seed must be the same",
-                hint="delete it to start again",
-            )
-        self.model.load_state_dict(state["model"])
-        self.optimiser.adam.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.step = self.optimiser.update = int(state["step"])
-        self.loss = float(state["loss"])
+        expected = Expected(self.identity(), self.config.steps, self.model.state_dict(), self.optimiser.parameters)
+        resumed = parse_resume(state, expected, origin)
+        self.model.load_state_dict(resumed.model)
+        self.optimiser.restore(resumed.optimiser, resumed.step)
+        if resumed.scaler:  # else it was off where the file comes from, and starts afresh here
+            self.scaler.load_state_dict({**self.scaler.state_dict(), **resumed.scaler})
+        self.step = resumed.step
+        self.loss = resumed.loss
 
     def identity(self) -> str:
         """Hash of what makes two adaptations the same: settings, vocabulary, base."""

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 from train import load_model
+from train.config import ModelConfig
+from train.load import give_vocabulary
 from train.model import IFSegModel
+from train.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -107,3 +110,18 @@ def traced(adapted: IFSegModel, forward_arrays: np.lib.npyio.NpzFile) -> Callabl
 def tracer() -> Callable[[IFSegModel, np.ndarray], Trace]:
     """The function that runs any model and keeps what it computes."""
     return trace_of
+
+
+@pytest.fixture
+def small_model() -> IFSegModel:
+    """A random model of one layer a stack with three categories: an update takes some 50 ms."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        name="small", d_model=16, heads=2, ffn_dim=16, encoder_layers=1, decoder_layers=1, backbone_blocks=(1, 1, 1),
+        vocab_size=40,
+    )  # fmt: skip
+    model = IFSegModel(config)
+    ids = [[[5]], [[6, 7]], [[8]]]
+    give_vocabulary(model, Vocabulary.parse("a, b, c"), [0, 5, 6, 7, 8, 9, 2], ids, {"kind": "bpe", "identity": ""})
+    model.provenance = {"base": "small", "base_sha256": "0"}
+    return model.eval()

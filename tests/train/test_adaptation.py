@@ -124,7 +124,7 @@ def test_resume_of_another_adaptation_is_refused():
     for other in (AdaptationConfig(steps=5, batch_size=2), AdaptationConfig(steps=4, batch_size=2, seed=1)):
         with pytest.raises(CheckpointError, match="another adaptation"):
             Adaptation(small_model(), other).restore(state)
-    with pytest.raises(CheckpointError, match="not one of ours"):
+    with pytest.raises(CheckpointError, match="not a resume file of ours"):
         Adaptation(small_model(), AdaptationConfig(steps=4)).restore({"step": 1})
 
 
@@ -168,3 +168,35 @@ def test_two_processes_stay_in_step(tmp_path: Path):
     assert all(torch.equal(one[name], two[name]) for name in one)
     start = small_model().state_dict()
     assert any(not torch.equal(one[name], start[name]) for name in one)
+
+
+@pytest.mark.parametrize("overflow", [False, True])
+def test_gradients_and_loss_are_averaged_before_anything_looks_at_them(
+    overflow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scaled gradient that overflows in one process has to be seen by the scaler of every process."""
+    adaptation = Adaptation(small_model(), AdaptationConfig(steps=1, batch_size=2))
+    generator = torch.Generator().manual_seed(0)
+    parameters = adaptation.optimiser.parameters[1:]  # the first one has no gradient: it is left out, in every process
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    ours = [parameter.grad.clone() for parameter in parameters]
+    other = math.inf if overflow else 3.0
+    monkeypatch.setattr(adaptation, "world", 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat: flat.add_(other))
+    assert adaptation._mean_over_processes(torch.tensor(5.0)) == (5.0 + other) / 2
+    assert adaptation.optimiser.parameters[0].grad is None
+    for parameter, own in zip(parameters, ours, strict=True):
+        torch.testing.assert_close(parameter.grad, (own + other) / 2)
+
+
+def test_a_loss_that_is_not_finite_ends_the_adaptation_before_an_update():
+    model = small_model()
+    with torch.no_grad():
+        model.decoder.layers[0].fc1.weight[0, 0] = float("nan")
+    start = [p.clone() for p in model.parameters()]
+    adaptation = Adaptation(model, AdaptationConfig(steps=2, batch_size=1))
+    with pytest.raises(CheckpointError, match="loss is not finite at step 1"):
+        adaptation.run()
+    assert adaptation.step == 0
+    assert all(torch.equal(a, b) or a.isnan().any() for a, b in zip(start, model.parameters(), strict=True))
