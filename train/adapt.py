@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, CheckpointError, DeviceError, IfsegError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
     from train.adaptation import Adaptation, Progress
 
-_EPILOG = """exit codes: 0 done, 2 usage, 5 device, 7 checkpoint, 8 categories, 130 interrupted (resume with --resume).
+_EPILOG = """exit codes: 0 done, 1 a file could not be written, 2 usage, 5 device or its memory, 7 checkpoint,
+8 categories, 130 interrupted (go on with --resume).
 Several GPUs: torchrun --nproc-per-node N -m train.adapt ..."""
 
 
@@ -52,8 +56,6 @@ def choose_device(name: str) -> torch.device:
     Raises:
         DeviceError: no such device here.
     """
-    import os
-
     import torch
 
     if name == "auto":
@@ -62,6 +64,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise DeviceError(f"unknown device {name!r}", hint="use auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"no adaptation on device {name!r}", hint="use auto, cpu, cuda or cuda:N")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise DeviceError("no CUDA device is usable here", hint="use --device cpu")
@@ -78,12 +82,12 @@ def run(args: argparse.Namespace) -> None:
     from train.adaptation import Adaptation, AdaptationConfig
     from train.distributed import process_group
     from train.image_size import parse_size
+    from train.interrupt import interrupt_held_back
     from train.progress import training_progress
 
     config = AdaptationConfig(args.steps, args.batch_size, args.lr, args.seed)
     height, width = parse_size(args.image_size)
-    if not args.out.parent.is_dir():
-        raise UsageError(f"the folder {args.out.parent} for the checkpoint does not exist")
+    resume_file = _resume_path(args.out)
     if args.save_every < 1:
         raise UsageError(f"--save-every must be at least 1, found {args.save_every}")
     device = choose_device(args.device)
@@ -98,7 +102,6 @@ def run(args: argparse.Namespace) -> None:
     with process_group(device) as leader:
         model = load_model(args.base, wanted, tokenizer=args.tokenizer, device=str(device), seed=args.seed)
         adaptation = Adaptation(model, config)
-        resume_file = args.out.with_name(args.out.name + ".resume")
         if args.resume:
             _restore(adaptation, resume_file)
         with training_progress(config.steps, adaptation.step, enabled=leader and not args.quiet) as show:
@@ -112,8 +115,9 @@ def run(args: argparse.Namespace) -> None:
                 adaptation.run(on_update)
             except KeyboardInterrupt:
                 if leader:
-                    _save_resume(adaptation, resume_file)
-                    sys.stderr.write(f"interrupted at step {adaptation.step}; go on with --resume\n")
+                    with interrupt_held_back():  # an impatient second Ctrl-C
+                        _save_resume(adaptation, resume_file)
+                        sys.stderr.write(f"interrupted at step {adaptation.step}; go on with --resume\n")
                 raise
         if leader:
             _save_result(adaptation, args, (height, width))
@@ -121,20 +125,63 @@ def run(args: argparse.Namespace) -> None:
             sys.stdout.write(f"{args.out}\n")
 
 
+def _resume_path(out: Path) -> Path:
+    """The resume file of ``out``; refuses before the work what could not be written after it.
+
+    Raises:
+        UsageError: no such folder, no file can be made in it, or something that is not a file is in the way.
+    """
+    try:
+        if not out.parent.is_dir():
+            raise UsageError(f"the folder {out.parent} for the checkpoint does not exist", hint="create it first")
+        if out.is_dir():
+            raise UsageError(f"--out {out} is a folder, expected a file", hint=f"for example {out / 'ckpt.pt'}")
+        resume_file = out.with_name(out.name + ".resume")
+        for path in (out, resume_file):
+            if path.exists() and not path.is_file():
+                raise UsageError(f"{path} is in the way: not a regular file", hint="choose another --out")
+        # Rights alone do not tell: read-only file systems, names that are too long, the superuser.
+        handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{resume_file.name}.")
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror}", hint="choose another --out") from error
+    os.close(handle)
+    Path(temporary).unlink()
+    return resume_file
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Says which file could not be written; torch's zip writer has a RuntimeError of its own for an incomplete one."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "the file came out incomplete"
+        raise IfsegError(
+            f"cannot write {path}: {reason}",
+            hint=f"make room or check the rights in {path.parent}; --resume goes on from the last resume file, if any",
+        ) from error
+
+
 def _restore(adaptation: Adaptation, resume_file: Path) -> None:
+    from train.resume import START_AGAIN
     from train.safe_pickle import load_untrusted
 
     if not resume_file.is_file():
         sys.stderr.write(f"nothing to resume: {resume_file} does not exist; starting at step 0\n")
         return
-    adaptation.restore(load_untrusted(resume_file))
+    try:
+        state = load_untrusted(resume_file)
+    except CheckpointError as error:
+        raise CheckpointError(str(error), hint=START_AGAIN) from error
+    adaptation.restore(state, str(resume_file))
     sys.stderr.write(f"resuming at step {adaptation.step}\n")
 
 
 def _save_resume(adaptation: Adaptation, path: Path) -> None:
     from train.checkpoint import write_atomically
 
-    write_atomically(adaptation.state(), path)
+    with _writing(path):
+        write_atomically(adaptation.state(), path)
 
 
 def _save_result(adaptation: Adaptation, args: argparse.Namespace, size: tuple[int, int]) -> None:
@@ -145,8 +192,8 @@ def _save_result(adaptation: Adaptation, args: argparse.Namespace, size: tuple[i
     from train.load import checkpoint_of
 
     model, config = adaptation.model, adaptation.config
-    base = {key: model.provenance[key] for key in ("base", "base_sha256") if key in model.provenance}
-    provenance = {
+    base: dict[str, object] = {key: model.provenance[key] for key in ("base", "base_sha256") if key in model.provenance}
+    provenance: dict[str, object] = {
         **base,
         "steps": config.steps,
         "batch_size": config.batch_size,
@@ -158,7 +205,16 @@ def _save_result(adaptation: Adaptation, args: argparse.Namespace, size: tuple[i
         "torch": str(torch.__version__),
         "ifseg_rt": ifseg_rt.__version__,
     }
-    save_checkpoint(checkpoint_of(model, provenance), args.out)
+    with _writing(args.out):
+        save_checkpoint(checkpoint_of(model, provenance), args.out)
+
+
+def _out_of_memory(error: MemoryError | RuntimeError) -> DeviceError | None:
+    """What torch says in several ways: an exception of its own on a GPU, a mere RuntimeError on a CPU."""
+    words = str(error)
+    if not (isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words):
+        return None
+    return DeviceError("there is not enough memory for this batch", hint="use a smaller --batch-size")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -166,18 +222,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         run(args)
-    except IfsegError as error:
-        if args.debug:
-            raise
-        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
-        return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT_CODE
-    except MemoryError as error:
-        if args.debug:
+    except (IfsegError, MemoryError, RuntimeError) as error:
+        failure = error if isinstance(error, IfsegError) else _out_of_memory(error)
+        if args.debug or failure is None:
             raise
-        failure = CheckpointError(f"out of memory: {error}", hint="use a smaller --batch-size")
-        sys.stderr.write(f"error: {failure}\nhint: {failure.hint}\n")
+        sys.stderr.write(f"error: {failure}\n" + (f"hint: {failure.hint}\n" if failure.hint else ""))
         return failure.exit_code
     return 0
 

@@ -61,6 +61,7 @@ def test_one_step_is_recorded_and_the_resume_file_goes(tmp_path: Path, capsys: p
         (["--categories", "sky", "--image-size", "12"], 2, "12"),
         (["--categories", "sky", "--device", "cuda:77"], 5, "CUDA"),
         (["--categories", "sky", "--device", "toaster"], 5, "toaster"),
+        (["--categories", "sky", "--device", "meta"], 5, "meta"),
         (["--categories-file", "missing.txt"], 2, "missing.txt"),
     ],
 )
