@@ -1,25 +1,27 @@
 """Every attention bias of a frozen model, as a few small factors or as large tables.
 
 A bias depends only on weights, words and grid. As ``[H, T, S]`` constants the biases are the larger part of a graph, so
-a graph can carry their factors instead:
+a graph carries what they are made of instead:
 
-* the absolute term is a product ``[H, T, d]`` times ``[H, d, S]`` (spec 5 and 7);
-* the relative term is its table. Resampling a table of displacements over query and key axes is linear and separable,
-  so for grid rows alone it is a matrix ``[h, h, 63]`` (row pair -> displacement) and for columns one of ``[w, w, 63]``;
-  both are shared by all layers, and exact for every grid.
+* the absolute term is a product ``[H, T, d]`` times ``[H, d, S]`` (spec 5 and 7), shared by all layers of a stack;
+* the relative term, text distances, the decoder's first row and the causal mask are one gather out of a short list of
+  values per head and layer (see :mod:`export.relative`), at places that all layers of a stack share.
 
 None of these operators has an input that depends on the picture. ONNX Runtime folds all of them into plain constants
-when it opens a model (a test looks at the optimised graph), so nothing is paid per frame. But it keeps every
-intermediate result until all are folded, about eight times the final tables. Sizes of all constants in MB:
+when it opens a model (a test looks at the optimised graph), so nothing is paid per frame. It keeps every intermediate
+result until all are folded, so the form is chosen to have few: a gather and an addition for each bias. Measured on two
+cores with 12 categories, seconds to open, and the largest memory of a process that opens a model and runs it:
 
-| model, categories, input | factors | tables |
-| micro, 11, 384x512 | 23.6 | 40.5 |
-| micro, 11, 512x512 | 24.5 | 55.5 |
-| tiny, 12, 512x512 | 72 | 196 |
-| base, 12, 512x512 | 533 | 1076 |
+| model, input | factors | tables |
+| micro, 512x512 | 24.1 MB, 0.21 s, 0.24 GB | 55.5 MB, 0.17 s, 0.30 GB |
+| tiny, 512x512 | 72 MB | 196 MB |
+| base, 512x512 | 532 MB, 2.9 s, 1.94 GB | 1075 MB, 1.8 s, 1.87 GB |
+| base, 384x640 | 531 MB, 2.7 s, 1.80 GB | 1008 MB, 1.6 s, 1.79 GB |
+| base, 496x720 | 539 MB, 7.7 s, 3.75 GB | 1547 MB, 2.5 s, 2.68 GB |
 
-Factors pay where the tables are small. Opening ``base`` took 5.2 GB of memory with factors and 1.4 GB with tables, and
-several times as long: ``auto`` takes factors only up to 64 MB of tables.
+The last grid, 31 x 45, has no divisor in common with the native one: no two pairs of rows or columns mix alike, and the
+list of values is as long as the table. Weights alone are 20.7, 65 and 510 MB: with factors a model of any grid takes
+less than 1.2 times that. ``auto`` means factors. Tables are for builders that fold nothing by themselves.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.resampling import bilinear_matrix
+from export.relative import GridValues, take
 from train.config import ModelConfig
 from train.model import IFSegModel
 from train.model.positions import Grid, token_buckets
@@ -41,7 +43,6 @@ from train.model.positions import Grid, token_buckets
 # Causal queries are split into this many blocks, each of which sees only the keys up to its own end: 5/8 of the
 # attention work and of the bias memory remain.
 _CAUSAL_BLOCKS = 4
-_LARGEST_FACTORED_BYTES = 64_000_000
 _ROWS_PER_BLOCK = 32  # below this a block costs more in calls than it saves in work
 
 
@@ -67,7 +68,7 @@ def self_blocks(queries: int, first_row: int, rows: int, *, causal: bool) -> lis
 
 
 class AbsoluteBias(nn.Module):
-    """``(factor * d)^-0.5 <q_i, k_j>`` per head as two factors; forward gives ``[H, T, S]``."""
+    """``(factor * d)^-0.5 <q_i, k_j>`` per head as two factors; forward gives ``[H, rows, keys]``."""
 
     queries: Tensor
     keys: Tensor
@@ -79,27 +80,9 @@ class AbsoluteBias(nn.Module):
         self.register_buffer("queries", (queries * scale).reshape(heads).transpose(0, 1).contiguous())
         self.register_buffer("keys", keys.reshape(heads).permute(1, 2, 0).contiguous())
 
-    def forward(self) -> Tensor:
-        return torch.matmul(self.queries, self.keys)
-
-
-class RelativeGrid(nn.Module):
-    """Displacement tables ``[H, 2 * side - 1, 2 * side - 1]`` -> biases ``[H, n, n]`` of a resampled grid."""
-
-    rows: Tensor
-    columns: Tensor
-
-    def __init__(self, side: int, grid: Grid) -> None:
-        super().__init__()
-        self.grid = grid
-        self.register_buffer("rows", _pair_weights(side, grid[0]).flatten(0, 1))
-        self.register_buffer("columns", _pair_weights(side, grid[1]).transpose(1, 2).contiguous())
-
-    def forward(self, table: Tensor) -> Tensor:
-        h, w = self.grid
-        by_rows = torch.matmul(self.rows, table).reshape(-1, h, 1, h, table.shape[-1])
-        # [H, h, 1, h, 63] @ [w, 63, w]: the result [H, h, w, h, w] needs no turning, only another shape.
-        return torch.matmul(by_rows, self.columns).reshape(-1, h * w, h * w)
+    def forward(self, first: int = 0, last: int | None = None, keys: int | None = None) -> Tensor:
+        """Of query rows ``first:last`` and the leading ``keys``; of all by default."""
+        return torch.matmul(self.queries[:, first:last], self.keys[:, :, :keys])
 
 
 class CompactBiases(nn.Module):
@@ -118,6 +101,8 @@ class CompactBiases(nn.Module):
     """
 
     buckets: Tensor
+    zero: Tensor
+    masked: Tensor
     rows_index: Tensor
 
     def __init__(
@@ -136,12 +121,15 @@ class CompactBiases(nn.Module):
         self.patches = grid[0] * grid[1]
         self.heads = config.heads
         self.causal = config.causal
-        self.blocks = blocks
-        self.first_rows = first_rows
+        # The same blocks of every layer, each with the row of its first query among all rows.
+        self.blocks = [
+            [Block(first + block.start, first + block.stop, block.keys) for block in layer]
+            for layer, first in zip(blocks, first_rows, strict=True)
+        ]
         device = model.prompt_ids.device
         positions = encoder.positions(grid, self.text_len)
         targets = decoder.target_positions(grid)[:rows]
-        self.relative = RelativeGrid(config.grid, grid)
+        self.grid_values = GridValues(config.grid, grid)
         self.encoder_absolute = AbsoluteBias(config, encoder.pos_q_linear(positions), encoder.pos_k_linear(positions))
         self.self_absolute = AbsoluteBias(
             config, decoder.self_pos_q_linear(targets), decoder.self_pos_k_linear(targets)
@@ -153,12 +141,18 @@ class CompactBiases(nn.Module):
             _displacements(table, config.image_bucket, config.grid)
             for table in _tables(encoder.image_rel_pos_table_list)
         )
-        self.text_tables = _buffers(table.t() for table in _tables(encoder.token_rel_pos_table_list))
-        self.register_buffer("buckets", token_buckets(self.text_len, config.token_bucket, device).int())
+        buckets = token_buckets(self.text_len, config.token_bucket, device)
+        lowest, highest = int(buckets.min()), int(buckets.max())
+        self.text_values = _buffers(
+            table[lowest : highest + 1].t() for table in _tables(encoder.token_rel_pos_table_list)
+        )
+        self.register_buffer("buckets", (buckets - lowest).int())
         tables = _tables(decoder.seg_rel_pos_table_list)
         self.target_tables = _buffers(_displacements(table, config.grid, config.grid) for table in tables)
         # Last rows of a table: bos as query, as key, as both (spec 7).
         self.target_corners = _buffers(table[-3:].t() for table in tables)
+        self.register_buffer("zero", torch.zeros(config.heads, 1, device=device))
+        self.register_buffer("masked", torch.full((config.heads, 1), float("-inf"), device=device))
         self.register_buffer("rows_index", torch.arange(rows, device=device, dtype=torch.int32))
 
     @property
@@ -170,41 +164,49 @@ class CompactBiases(nn.Module):
         return self.dtype.itemsize * self.heads * (encoder + decoder + len(self.rows_index) * keys)
 
     def forward(self) -> tuple[list[Tensor], list[list[Tensor]], Tensor]:
-        encoder = [bias.to(self.dtype) for bias in self._encoder()]
-        decoder = [[bias.to(self.dtype) for bias in blocks] for blocks in self._decoder_self()]
-        return encoder, decoder, self.cross_absolute().to(self.dtype)
+        return self._encoder(), self._decoder_self(), self.cross_absolute().to(self.dtype)
 
     def _encoder(self) -> list[Tensor]:
-        shared = self.encoder_absolute()
-        n, text_len = self.patches, self.text_len
+        shared, places = self.encoder_absolute(), self._encoder_places()
         out = []
-        for image_table, text_table in zip(self.image_tables, self.text_tables, strict=True):
-            top = F.pad(self.relative(image_table), (0, text_len))
-            rest = F.pad(text_table[:, self.buckets], (n, 0))
-            out.append(shared + torch.cat([top, rest], dim=1))
+        for table, text in zip(self.image_tables, self.text_values, strict=True):
+            values = torch.cat([self.grid_values(table), text, self.zero], dim=1)
+            out.append((shared + take(values, places)).to(self.dtype))
         return out
 
+    def _encoder_places(self) -> Tensor:
+        """int32 ``[n + L, n + L]`` into grid values, text values, zero."""
+        n, text_len, count = self.patches, self.text_len, self.grid_values.count
+        nothing = count + self.text_values[0].shape[1]
+        top = F.pad(self.grid_values.places(), (0, text_len), value=nothing)
+        return torch.cat([top, F.pad(self.buckets + count, (n, 0), value=nothing)])
+
     def _decoder_self(self) -> list[list[Tensor]]:
-        shared = self.self_absolute()
-        rows, n = len(self.rows_index), self.patches
+        places = self._decoder_places()
+        # Layers have the same blocks, but for the last one of a model that reads other rows.
+        distinct = dict.fromkeys(block for blocks in self.blocks for block in blocks)
+        places_of = {b: places[b.start : b.stop, : b.keys] for b in distinct}
+        shared = {b: self.self_absolute(b.start, b.stop, b.keys) for b in distinct}
         out = []
-        for table, corner, blocks, first in zip(
-            self.target_tables, self.target_corners, self.blocks, self.first_rows, strict=True
-        ):
-            body = self.relative(table)
-            bos_to_patch, patch_to_bos, bos_to_bos = corner[:, 0], corner[:, 1], corner[:, 2]
-            top = torch.cat([bos_to_bos[:, None, None], bos_to_patch[:, None, None].expand(-1, 1, n)], dim=2)
-            rest = torch.cat([patch_to_bos[:, None, None].expand(-1, n, 1), body], dim=2)
-            bias = shared + torch.cat([top, rest], dim=1)[:, :rows, :rows]
-            if self.causal:
-                seen = self.rows_index[:, None] >= self.rows_index[None, :]
-                bias = torch.where(seen, bias, float("-inf"))
-            out.append([bias[:, first + b.start : first + b.stop, : b.keys] for b in blocks])
+        for table, corner, blocks in zip(self.target_tables, self.target_corners, self.blocks, strict=True):
+            values = torch.cat([self.grid_values(table), corner, self.masked], dim=1)
+            out.append([(shared[b] + take(values, places_of[b])).to(self.dtype) for b in blocks])
         return out
+
+    def _decoder_places(self) -> Tensor:
+        """int32 ``[rows, rows]`` into grid values, the three corners, minus infinity."""
+        rows, count = len(self.rows_index), self.grid_values.count
+        bos_to_patch, patch_to_bos, bos_to_bos, masked = range(count, count + 4)
+        top = F.pad(self.buckets[:1, :1] * 0 + bos_to_bos, (0, self.patches), value=bos_to_patch)
+        places = torch.cat([top, F.pad(self.grid_values.places(), (1, 0), value=patch_to_bos)])[:rows, :rows]
+        if self.causal:
+            seen = self.rows_index[:, None] >= self.rows_index[None, :]
+            places = torch.where(seen, places, masked)
+        return places
 
 
 class DenseBiases(nn.Module):
-    """The same biases as plain constants: for large models, and builders that fold nothing by themselves."""
+    """The same biases as plain constants: for builders that fold nothing by themselves."""
 
     def __init__(self, compact: CompactBiases) -> None:
         super().__init__()
@@ -221,9 +223,7 @@ class DenseBiases(nn.Module):
 
 def choose_biases(compact: CompactBiases, form: BiasForm) -> CompactBiases | DenseBiases:
     """The biases in the form asked for; ``auto`` is explained at the top of this module."""
-    if form == "auto":
-        form = "factors" if compact.table_bytes <= _LARGEST_FACTORED_BYTES else "tables"
-    return compact if form == "factors" else DenseBiases(compact)
+    return DenseBiases(compact) if form == "tables" else compact
 
 
 def _buffers(tensors: Iterable[Tensor]) -> nn.ParameterList:
@@ -242,17 +242,3 @@ def _displacements(table: Tensor, table_side: int, side: int) -> Tensor:
 
 def _tables(embeddings: nn.ModuleList) -> list[Tensor]:
     return [table.weight for table in embeddings if isinstance(table, nn.Embedding)]
-
-
-def _pair_weights(side: int, length: int) -> Tensor:
-    """Weight of every displacement for every (query, key) pair of one axis, ``[length, length, 2 * side - 1]``.
-
-    Query and key are each a bilinear mixture of two native cells, so a pair is a mixture of at most four displacements.
-    """
-    mixture = bilinear_matrix(side, length)
-    weights = torch.zeros(length, length, 2 * side - 1, dtype=torch.float64)
-    for query_cell in range(side):
-        for key_cell in range(side):
-            pair = mixture[:, query_cell, None] * mixture[None, :, key_cell]
-            weights[:, :, query_cell - key_cell + side - 1] += pair
-    return weights.float()
