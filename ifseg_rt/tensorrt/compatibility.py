@@ -19,20 +19,29 @@ from ifseg_rt.tensorrt.sidecar import rebuild_hint
 # By default TensorRT-RTX builds for Ampere and later; Turing (7.5) only when it is named.
 _OLDEST_PORTABLE = (8, 0)
 _OLDEST_AMPERE = (8, 0)
+# ONNX Runtime has no bfloat16 convolution there.
+_NOT_ON_CPU = frozenset({"bf16"})
 
 
-def require_gpu(path: Path, machine: Machine) -> Gpu:
+def require_gpu(path: Path, machine: Machine, *, precision: str | None = None) -> Gpu:
     """The GPU that an engine runs on.
 
+    Args:
+        path: the engine, for messages.
+        machine: facts of this machine.
+        precision: of the engine's graph, where it is known.
+
     Raises:
-        DeviceError: there is none; the hint names the ONNX model that runs on the CPU.
+        DeviceError: there is none; the hint names what runs on the CPU.
     """
     if machine.gpu is not None:
         return machine.gpu
     twin = path.with_suffix(".onnx")
+    hint = f"{twin if twin.is_file() else 'the ONNX model it was built from'} runs on the CPU"
+    if precision in _NOT_ON_CPU:
+        hint = f"a {precision} model runs on GPUs only; make one for the CPU: python -m export.to_onnx ckpt.pt"
     raise DeviceError(
-        f"{path.name} needs an NVIDIA GPU, and this machine has none that works: {machine.reason}",
-        hint=f"{twin if twin.is_file() else 'the ONNX model it was built from'} runs on the CPU",
+        f"{path.name} needs an NVIDIA GPU, and this machine has none that works: {machine.reason}", hint=hint
     )
 
 
@@ -49,7 +58,7 @@ def check(path: Path, engine: EngineArtifact, flavour: Flavour, machine: Machine
         DeviceError: there is no GPU.
         ArtifactError: it was built for something else; the hint says how to build it again.
     """
-    gpu = require_gpu(path, machine)
+    gpu = require_gpu(path, machine, precision=engine.model.precision)
     found = mismatches(engine, flavour, machine, gpu)
     if not found:
         return

@@ -64,7 +64,7 @@ def open_checks(path: str | Path, *, machine: Machine | None = None) -> CheckedE
     path = Path(path)
     artifact = read_engine(path)
     machine = machine or this_machine()
-    require_gpu(path, machine)
+    require_gpu(path, machine, precision=artifact.model.precision)
     flavour = find_flavour(artifact.build.runtime, machine=machine)
     check(path, artifact, flavour, machine)
     return CheckedEngine(path, artifact, flavour, machine)

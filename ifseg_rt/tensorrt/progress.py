@@ -71,6 +71,8 @@ class LineProgress(nullcontext[None]):
 
     def finish(self, phase: str) -> None:
         """See :class:`BuildProgress`."""
+        with self._lock:
+            self._said.discard(phase)  # several engines may be built one after the other
 
 
 class BarProgress:
@@ -87,7 +89,7 @@ class BarProgress:
             TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,
-            redirect_stdout=False,
+            redirect_stdout=sys.stdout.isatty(),
         )
         self._lock = threading.Lock()
         self._open: dict[str, tuple[TaskID, int]] = {}

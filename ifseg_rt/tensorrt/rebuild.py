@@ -111,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show tracebacks and what TensorRT says")
 
 
-def add_build_arguments(parser: argparse.ArgumentParser) -> None:
+def add_build_arguments(parser: argparse._ActionsContainer) -> None:
     """Arguments about the engine itself, the same wherever one is built."""
     parser.add_argument(
         "--compute-capability",

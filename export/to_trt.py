@@ -1,0 +1,244 @@
+"""``python -m export.to_trt``: from a checkpoint or an exported model to a checked engine of TensorRT."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib import util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.command_line import CommandParser, run_command
+from ifseg_rt.errors import ExportError, UsageError
+
+if TYPE_CHECKING:
+    from export.engine_pipeline import MadeEngine, Workbench
+    from export.pipeline import ExportSettings
+    from export.precision import Precision
+    from train.vocabulary import Vocabulary
+
+_NEEDED = ("torch", "onnx", "onnxscript", "onnxruntime")
+_DEFAULT_SIZE = "512"
+_DEFAULT_PRECISION: Precision = "fp16"
+# Baked into an exported model; only a checkpoint leaves them open.
+_OF_CHECKPOINTS = ("size", "batch", "categories", "categories_file", "tokenizer", "neighbours", "rounds", "biases")
+
+_EPILOG = """\
+Beside MODEL.engine lie its sidecar MODEL.engine.json and the model it was built from, MODEL.onnx with MODEL.json,
+from which `ifseg-rt rebuild` makes the engine again on another machine. The engine itself is a plain engine file.
+
+standard output: one line of JSON per engine: engine, sidecar, onnx, bytes, runtime, version, compute capabilities,
+precision, size, seconds, and the parity report: PyTorch against ONNX, and the engine against either where a GPU here
+can run it.
+
+exit codes:
+  0  done                                              6  export or build failed, or computes something else
+  2  arguments that cannot be meant                    7  checkpoint missing, foreign or unfit
+  3  pictures of the parity check missing or broken    8  categories missing, duplicate or unknown
+  4  exported model or its sidecar missing or unfit    130 interrupted, 143 terminated (of the engine at work nothing
+  5  no TensorRT, or no GPU where one is needed            is written; those finished before it stay)
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code; never raises for anything a user can meet."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(lambda: _run(_parser().parse_args(arguments)), debug="--debug" in arguments)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from ifseg_rt.talk import Talk
+    from ifseg_rt.tensorrt.flavour import find_flavour
+    from ifseg_rt.tensorrt.machine import this_machine
+    from ifseg_rt.tensorrt.progress import make_progress
+    from ifseg_rt.tensorrt.rebuild import build_settings
+    from ifseg_rt.tensorrt.settings import resolve_targets
+
+    if options.debug:
+        logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
+        logging.getLogger("ifseg_rt").setLevel(logging.DEBUG)
+    talk = Talk(quiet=options.quiet)
+    machine = this_machine()
+    flavour = find_flavour(options.runtime, machine=machine)
+    wishes = build_settings(options)
+    resolve_targets(wishes, flavour, machine)  # known now, or after minutes of export
+    progress = make_progress(quiet=options.quiet, say=talk.note)
+
+    from export.engine_pipeline import Workbench
+
+    bench = Workbench(flavour, machine, wishes, progress, lambda stage: talk.note(f"{stage} ..."), talk.note)
+    from_onnx = Path(options.source).suffix.lower() == ".onnx"
+    with progress:
+        for made in [_from_onnx(options, bench)] if from_onnx else _from_checkpoint(options, bench):
+            talk.note(
+                f"wrote {made.path} ({made.artifact.engine.bytes / 1e6:.1f} MB in {made.artifact.build.seconds:.1f} s) "
+                f"and its sidecar, built from {made.onnx}"
+            )
+            sys.stdout.write(json.dumps(_result(made), ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+
+
+def _from_onnx(options: argparse.Namespace, bench: Workbench) -> MadeEngine:
+    from export.engine_pipeline import check_engine_target, engine_from_onnx
+    from ifseg_rt.artifact import read_artifact
+
+    onnx = Path(options.source)
+    given = [name for name in _OF_CHECKPOINTS if getattr(options, name) is not None]
+    if given:
+        raise UsageError(
+            f"--{given[0].replace('_', '-')} is baked into {onnx.name}; only a checkpoint leaves it open",
+            hint="build the engine from the checkpoint: python -m export.to_trt ckpt.pt",
+        )
+    target = options.output or onnx.with_suffix(".engine")
+    check_engine_target(target)
+    precision = read_artifact(onnx).precision
+    if options.precision not in (None, precision):
+        raise UsageError(
+            f"{onnx.name} is {precision}, and its engine will be; found --precision {options.precision}",
+            hint=f"build it from the checkpoint: python -m export.to_trt ckpt.pt --precision {options.precision}",
+        )
+    return engine_from_onnx(onnx, target, options.pictures, bench)
+
+
+def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[MadeEngine]:
+    from export.engine_pipeline import check_engine_target, engine_from_model
+    from export.pipeline import ExportSettings
+    from train.image_size import parse_size
+
+    precision: Precision = options.precision or _DEFAULT_PRECISION
+    sizes = list(dict.fromkeys(parse_size(text) for text in options.size or [_DEFAULT_SIZE]))
+    settings = ExportSettings(
+        size=sizes[0],
+        batch=_given(options.batch, 1),
+        neighbours=_given(options.neighbours, 3),
+        rounds=_given(options.rounds, 25),
+        biases=options.biases or "tables",
+        precision=precision,
+        pictures=options.pictures,
+    )
+    settings.check()
+    target = options.output or _default_target(options.source)
+    check_engine_target(target)
+    wanted = _wanted(options)
+    missing = [name for name in _NEEDED if util.find_spec(name) is None]
+    if missing:
+        raise ExportError(f"an export needs: {', '.join(missing)}", hint='pip install "ifseg-rt[export,train]"')
+
+    from train.checkpoint import file_sha256
+    from train.load import load_model
+
+    bench.on_stage(f"loading {options.source}")
+    model = load_model(options.source, wanted, tokenizer=options.tokenizer)
+    recorded = model.provenance.get("image_size")
+    if options.size is None and isinstance(recorded, str):
+        sizes = [parse_size(recorded)]
+    checkpoint = Path(options.source)
+    provenance = {"checkpoint_sha256": file_sha256(checkpoint)} if checkpoint.is_file() else {}
+    for size in sizes:
+        # The position biases depend on the size: every size is a graph and an engine of its own.
+        own = target if len(sizes) == 1 else target.with_name(f"{target.stem}-{size[0]}x{size[1]}{target.suffix}")
+        _note_replaced(own.with_suffix(".onnx"), settings, bench)
+        yield engine_from_model(model, own, replace(settings, size=size), bench, provenance=provenance)
+
+
+def _note_replaced(onnx: Path, settings: ExportSettings, bench: Workbench) -> None:
+    """An exported model under the engine's name may be of another precision, and in use on its own."""
+    from ifseg_rt.artifact import read_artifact
+    from ifseg_rt.errors import ArtifactError
+
+    try:
+        before = read_artifact(onnx).precision
+    except ArtifactError:
+        return
+    if before != settings.precision:
+        bench.on_note(f"{onnx} is {before} and will be replaced by the {settings.precision} model of the engine")
+
+
+def _result(made: MadeEngine) -> dict[str, Any]:
+    from ifseg_rt.tensorrt.rebuild import summary
+
+    return {
+        **summary(made.path, made.artifact),
+        "onnx": str(made.onnx),
+        "parity": {"onnx": made.onnx_parity, "engine": made.engine_parity},
+    }
+
+
+def _given(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _default_target(source: str) -> Path:
+    """Beside a checkpoint file; in the current folder for ``micro``, a folder or a hub id."""
+    path = Path(source)
+    return path.with_suffix(".engine") if path.is_file() else Path(f"{path.name or 'model'}.engine")
+
+
+def _wanted(options: argparse.Namespace) -> Vocabulary | None:
+    if options.categories is None and options.categories_file is None:
+        return None
+    from train.vocabulary import Vocabulary
+
+    if options.categories_file is not None:
+        return Vocabulary.from_file(options.categories_file)
+    return Vocabulary.parse(options.categories)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from ifseg_rt.tensorrt.rebuild import add_build_arguments
+
+    parser = CommandParser(
+        prog="python -m export.to_trt",
+        description="Builds an engine for NVIDIA GPUs from a checkpoint or from an exported model.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "source", metavar="MODEL", help="ckpt.pt, an OFA checkpoint or folder, a hub id, micro, or model.onnx"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="the engine (default: beside MODEL)")
+    build = parser.add_argument_group("the engine")
+    build.add_argument(
+        "--runtime",
+        choices=("auto", "tensorrt", "tensorrt_rtx"),
+        default="auto",
+        help="auto takes TensorRT where it is installed and a GPU works, else TensorRT-RTX, which needs none",
+    )
+    add_build_arguments(build)
+    graph = parser.add_argument_group("the graph, where MODEL is a checkpoint")
+    graph.add_argument(
+        "--precision",
+        choices=("fp16", "bf16", "fp32"),
+        help="of weights and matrix products (default: fp16; of model.onnx its own)",
+    )
+    graph.add_argument(
+        "--size",
+        nargs="+",
+        metavar="N|HxW",
+        help="input sizes, an engine each: 512 384x640 (default: as recorded by train.adapt, or 512)",
+    )
+    graph.add_argument("--batch", type=int, metavar="N", help="pictures per call (default: 1)")
+    names = graph.add_mutually_exclusive_group()
+    names.add_argument("--categories", metavar="WORDS", help='other categories than the checkpoint\'s: "sky, road"')
+    names.add_argument("--categories-file", type=Path, metavar="PATH", help="one per line: name, synonym #rrggbb")
+    graph.add_argument("--tokenizer", type=Path, metavar="DIR", help="BPE files for an OFA without them beside it")
+    graph.add_argument("--neighbours", type=int, metavar="K", help="of the refinement (default: 3)")
+    graph.add_argument("--rounds", type=int, metavar="T", help="of the refinement (default: 25)")
+    graph.add_argument(
+        "--biases",
+        choices=("tables", "factors", "auto"),
+        help="position biases as tables, as factors or by size (default: tables, which the builder need not fold)",
+    )
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="compare on these pictures")
+    parser.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and what TensorRT says")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
