@@ -105,7 +105,7 @@ def _refuse_other_formats(model: Path) -> None:
     if suffix in _ENGINE_SUFFIXES:
         twin = model.with_suffix(".onnx")
         beside = f"use {twin}" if twin.is_file() else "use the .onnx file it was built from"
-        raise ArtifactError(f"{model} is a device engine; this build runs .onnx models", hint=beside)
+        raise ArtifactError(f"{model} is an engine; expected the .onnx model", hint=beside)
     if suffix in _CHECKPOINT_SUFFIXES:
         raise ArtifactError(
             f"{model} is a checkpoint; the run time expects an exported .onnx model",
@@ -115,7 +115,7 @@ def _refuse_other_formats(model: Path) -> None:
         raise ArtifactError(
             f"{model} is a sidecar; expected the model beside it", hint=f"use {model.with_suffix('.onnx')}"
         )
-    raise ArtifactError(f"{model} is not a model this build can run: expected a file ending in .onnx")
+    raise ArtifactError(f"{model} is not a model this build can run: expected a file ending in .onnx or .engine")
 
 
 def _decode(sidecar: Path, model: Path) -> Artifact:

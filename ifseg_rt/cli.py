@@ -21,6 +21,7 @@ examples:
   ifseg-rt clip.mp4 --categories "road, sky, tree" --output out.mp4
   ifseg-rt photos/ --output results/                          every picture and video of a folder
   ifseg-rt --camera 0                                         a webcam, in a window
+  ifseg-rt clip.mp4 --model model.engine --rebuild            on the GPU, the engine made for it where it does not fit
 
 outputs:
   Each picture gives NAME_overlay.jpg and NAME_labels.png (pixel value = category index), each video
@@ -30,10 +31,21 @@ outputs:
 
 exit codes:
   0  done                                      5  device, driver or run-time library missing or broken
-  1  a file could not be written, or a bug     6  the export of a model failed
+  1  a file could not be written, or a bug     6  an export or the building of an engine failed
   2  arguments that cannot be meant            7  checkpoint missing, foreign or unfit
   3  a source is missing or unreadable         8  categories empty, duplicate or unknown
   4  model or sidecar missing or unfit         130 interrupted (files are finished), 143 terminated
+"""
+
+
+_REBUILD_EPILOG = """\
+standard output: one line of JSON: engine, sidecar, bytes, runtime, version, targets, precision, size, seconds.
+
+exit codes:
+  0  done                                      4  model or sidecar missing or unfit
+  1  a bug                                     5  TensorRT, or a GPU that it needs, is missing
+  2  arguments that cannot be meant            6  the build failed
+  130 interrupted, 143 terminated (nothing is written)
 """
 
 
@@ -119,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
 
     model = parser.add_argument_group("with which model")
     model.add_argument(
-        "--model", metavar="PATH", help="exported model (.onnx with its .json); default: the shipped one"
+        "--model", metavar="PATH", help="exported model (.onnx with its .json) or engine; default: the shipped one"
     )
     model.add_argument("--categories", metavar="WORDS", help='make a model for these categories: "sky, road, car"')
     model.add_argument(
@@ -132,8 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     refine = how.add_mutually_exclusive_group()
     refine.add_argument("--no-refine", action="store_true", help="label from the raw logits, without kNN averaging")
     refine.add_argument("--refine", type=_refinement, metavar="K,T", help="average over K neighbours, T rounds")
-    how.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    how.add_argument("--device", choices=("auto", "cpu", "cuda", "tensorrt"), default="auto", help="default: auto")
     how.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of the model")
+    how.add_argument("--no-cuda-graph", action="store_true", help="on a GPU, launch every piece of every frame")
+    how.add_argument("--time-stages", action="store_true", help="on a GPU, time every stage (the CPU always does)")
 
     outputs = parser.add_argument_group("what to do with the result")
     outputs.add_argument(

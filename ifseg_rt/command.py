@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
         KeyboardInterrupt: the user pressed Ctrl-C; every file written so far is finished.
     """
     talk = Talk(quiet=options.quiet)
-    _log_through(talk, debug=options.debug)
+    log_through(talk, debug=options.debug)
     _check_together(options)
     if not options.debug:
         quiet_environment()
@@ -50,8 +50,17 @@ def run(options: argparse.Namespace) -> None:
             sources[0].open()
         outputs = Outputs(options.output, sources)
         model = _model(options, talk)
+        if options.rebuild:
+            _refit(model, options, talk)
         segmenter = stack.enter_context(
-            Segmenter(model, refine=_refine(options), device=options.device, threads=options.threads)
+            Segmenter(
+                model,
+                refine=_refine(options),
+                device=options.device,
+                threads=options.threads,
+                cuda_graph=not options.no_cuda_graph,
+                time_stages=options.time_stages,
+            )
         )
         talk.note(f"{model.name} ({len(segmenter.categories)} categories) runs on {_named(segmenter.device)}")
         window = _window(options, talk, saves=outputs.saves)
@@ -118,6 +127,15 @@ def _model(options: argparse.Namespace, talk: Talk) -> Path:
     return model_for(categories, talk, size=options.size, steps=options.steps)
 
 
+def _refit(engine: Path, options: argparse.Namespace, talk: Talk) -> None:
+    from ifseg_rt.model_file import refit_engine
+    from ifseg_rt.tensorrt.progress import make_progress
+
+    progress = make_progress(quiet=options.quiet, say=talk.note)
+    with progress:
+        refit_engine(engine, progress=progress, on_note=talk.note)
+
+
 def _refine(options: argparse.Namespace) -> bool | tuple[int, int]:
     if options.refine is not None:
         k, rounds = options.refine
@@ -145,7 +163,9 @@ def _line_writer() -> Callable[[Mapping[str, Any]], None]:
 
 
 def _named(device: str) -> str:
-    return {"cpu": "the CPU", "cuda": "the GPU (CUDA)"}.get(device, device)
+    return {"cpu": "the CPU", "cuda": "the GPU (CUDA)", "tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}.get(
+        device, device
+    )
 
 
 class _TalkHandler(logging.Handler):
@@ -160,7 +180,8 @@ class _TalkHandler(logging.Handler):
             self._talk.note(f"{record.name}: {record.getMessage()}")
 
 
-def _log_through(talk: Talk, *, debug: bool) -> None:
+def log_through(talk: Talk, *, debug: bool) -> None:
+    """Show what the package logs: warnings always, everything with ``debug``."""
     logger = logging.getLogger("ifseg_rt")
     for handler in [handler for handler in logger.handlers if isinstance(handler, _TalkHandler)]:
         logger.removeHandler(handler)

@@ -25,13 +25,19 @@ def color_order(name: str) -> ColorOrder:
     raise UsageError(f'color must be "bgr" (as OpenCV gives frames) or "rgb", found {name!r}')
 
 
-def as_color_frame(frame: Any, color: ColorOrder) -> tuple[NDArray[np.uint8], ColorOrder]:  # noqa: ANN401
+def as_color_frame(
+    frame: Any,  # noqa: ANN401
+    color: ColorOrder,
+    *,
+    contiguous: bool = True,
+) -> tuple[NDArray[np.uint8], ColorOrder]:
     """Bring one frame into the form H x W x 3 uint8, C-contiguous.
 
     Args:
         frame: uint8 array H x W x 3 in ``color`` order; grey H x W or H x W x 1 (repeated three times);
             H x W x 4 (the alpha channel is dropped, not blended); any strides; or a PIL picture.
         color: order of the array's channels; a PIL picture is always RGB.
+        contiguous: ``False`` leaves the strides as they are, for callers that copy the frame anyway.
 
     Returns:
         The frame (not copied when it already has the form) and its colour order.
@@ -50,7 +56,7 @@ def as_color_frame(frame: Any, color: ColorOrder) -> tuple[NDArray[np.uint8], Co
     elif channels == 4:
         array = array[:, :, :3]
     # OpenCV takes no negative or zero strides; a frame from a camera or a file is contiguous and is not copied.
-    return np.ascontiguousarray(array), color
+    return np.ascontiguousarray(array) if contiguous else array, color
 
 
 def _is_pil(frame: Any) -> bool:  # noqa: ANN401

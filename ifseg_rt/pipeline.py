@@ -108,7 +108,7 @@ class Pipeline:
         self, source: Source, frame: Frame, sink: Sink | None, progress: SourceProgress, read_ms: float
     ) -> None:
         result = self._segment(frame.image)
-        timings = {"read": read_ms, **{k: v for k, v in result.timings.items() if k != "total"}}
+        timings = {"read": read_ms, **_stages(result.timings)}
         written: dict[str, str] = {}
         if sink is not None or self._screen is not None:
             started = time.perf_counter()
@@ -125,3 +125,9 @@ class Pipeline:
         progress.advance(timings)
         if self._screen is not None and not self._screen.show(drawn, f"{source.name} - {progress.fps:.1f} fps"):
             raise _StopRequestedError
+
+
+def _stages(timings: Mapping[str, float]) -> dict[str, float]:
+    """The stages of labelling, or the whole of it as one where nobody timed them."""
+    stages = {stage: value for stage, value in timings.items() if stage != "total"}
+    return stages or {"segment": timings["total"]}

@@ -29,7 +29,8 @@ class Result:
         categories: names in label order.
         colors: RGB colour (0..255) of every category.
         color: channel order of the frame given, and of the pictures made here.
-        timings: milliseconds of each stage: preprocess, inference, refinement, upsampling, total.
+        timings: milliseconds of each stage: preprocess, inference, refinement, upsampling (on the GPU also upload and
+            download, and only when asked for), and ``"total"``.
 
     Example:
         >>> result = segmenter(frame)

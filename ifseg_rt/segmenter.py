@@ -3,45 +3,46 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ifseg_rt.artifact import Artifact, read_artifact
-from ifseg_rt.backends import open_backend
-from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
-from ifseg_rt.frames import as_color_frame, color_order
-from ifseg_rt.labels import upsample_labels
-from ifseg_rt.preprocess import Preprocessor
-from ifseg_rt.refinement import refine, softmax
+from ifseg_rt.artifact import Artifact
+from ifseg_rt.errors import ArtifactError, UsageError
+from ifseg_rt.frame_path import Averaging, FramePath
+from ifseg_rt.frames import color_order
+from ifseg_rt.model_file import read_model
+from ifseg_rt.path_choice import DEVICES, RunOptions, open_path
 from ifseg_rt.result import Result
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from ifseg_rt.device_result import DeviceResult
+    from ifseg_rt.frames import ColorOrder
 
 _LOG = logging.getLogger(__name__)
-DEVICES = ("auto", "cpu", "cuda")
 
 
 class Segmenter:
     """Segments frames with an exported model.
 
-    One segmenter may be shared by any number of threads: they take turns on the device, and up-sampling runs beside it.
+    One segmenter may be shared by any number of threads: they take turns on the device, and on the host up-sampling
+    runs beside it. Segmenters of the same engine file share the engine, each with a context and a stream of its own.
 
     Args:
-        path: the ``.onnx`` model; its sidecar ``.json`` lies beside it.
+        path: the ``.onnx`` model, its sidecar ``.json`` beside it; or an ``.engine`` (``.plan``, ``.trt``) of TensorRT
+            or TensorRT-RTX, its sidecar ``.engine.json`` beside it.
         refine: ``True`` averages class probabilities over similar patches as baked at export (spec 9); ``(k, rounds)``
             does it with other settings; ``False`` labels from the raw logits (spec 8).
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"tensorrt"`` (for ``.onnx``: ONNX Runtime's TensorRT provider,
+            with its engines kept in the user's cache folder).
         threads: CPU threads of the run time; ``None`` for its own choice.
         color: channel order of the frames, unless a call says otherwise: ``"bgr"`` (OpenCV's) or ``"rgb"``.
+        rebuild: build an engine that is missing or does not fit this machine again, from the ONNX model beside it.
+        cuda_graph: on the GPU, launch whole frames as CUDA graphs where the network can be recorded.
+        time_stages: on the GPU, measure every stage with CUDA events, which excludes the graph; the host always does.
 
     Raises:
-        ArtifactError: the model or its sidecar is missing, foreign, edited, or made for batches.
+        ArtifactError: the model or its sidecar is missing, foreign, edited, made for batches or for another machine.
         DeviceError: the inference run time or the device is missing or refuses to work.
         UsageError: an argument cannot be meant.
 
@@ -59,6 +60,9 @@ class Segmenter:
         device: str = "auto",
         threads: int | None = None,
         color: str = "bgr",
+        rebuild: bool = False,
+        cuda_graph: bool = True,
+        time_stages: bool = False,
     ) -> None:
         self._color = color_order(color)
         if device not in DEVICES:
@@ -66,19 +70,13 @@ class Segmenter:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, found {threads}")
         self.path = Path(path)
-        self.artifact: Artifact = read_artifact(self.path)
-        if self.artifact.batch != 1:
-            raise ArtifactError(
-                f"{self.path} was exported for batches of {self.artifact.batch} frames; expected single frames",
-                hint="export it again with --batch 1",
-            )
+        model = read_model(self.path, rebuild=rebuild)
+        self.artifact: Artifact = model.artifact
         self.refinement = _refinement_settings(refine, self.artifact)
         self._colors = tuple(category.color for category in self.artifact.categories)
-        self._lock = threading.Lock()
-        self._closed = False
-        self._preprocess = Preprocessor(self.artifact.preprocess)
-        self._backend = open_backend(self.path, self.artifact, device=device, threads=threads)
-        _LOG.info("%s runs on %s", self.path, self._backend.device)
+        options = RunOptions(device, threads, cuda_graph, time_stages)
+        self._path: FramePath = open_path(model, Averaging.of(self.refinement, self.artifact), options)
+        _LOG.info("%s runs on %s", self.path, self._path.device)
 
     @classmethod
     def default(
@@ -103,65 +101,64 @@ class Segmenter:
 
     @property
     def device(self) -> str:
-        """Where the model really runs: ``"cpu"`` or ``"cuda"``."""
-        return self._backend.device
+        """What the network really runs on: ``"cpu"``, ``"cuda"``, ``"tensorrt"`` or ``"tensorrt_rtx"``."""
+        return self._path.device
 
     @property
     def fallback_reason(self) -> str | None:
-        """Why ``"auto"`` did not take the GPU although the run time supports one, or ``None``."""
-        return self._backend.fallback_reason
+        """Why the work is not done where it would be fastest although the run time supports it, or ``None``."""
+        return self._path.fallback_reason
 
     def __call__(self, frame: Any, color: str | None = None) -> Result:  # noqa: ANN401
         """Segment one frame.
 
         Args:
-            frame: uint8 H x W x 3, grey H x W or H x W x 1, H x W x 4 (alpha ignored), any strides; or a PIL picture.
+            frame: uint8 H x W x 3, grey H x W or H x W x 1, H x W x 4 (alpha ignored), any strides; or a PIL picture;
+                or, where the segmenter works on the GPU, an array there (``__cuda_array_interface__`` or DLPack, uint8
+                H x W x 3, rows any distance apart), which is read in place and must not change before the call returns.
             color: channel order of this frame, if not the segmenter's.
 
         Returns:
-            The result at the frame's own resolution.
+            The result at the frame's own resolution; it is the caller's for good.
 
         Raises:
-            SourceError: the frame is empty, of another type or shape.
+            SourceError: the frame is empty, of another type or shape, or where this segmenter cannot read it.
             UsageError: the segmenter is closed, or ``color`` is unknown.
             DeviceError: the device failed.
         """
-        order = self._color if color is None else color_order(color)
-        picture, order = as_color_frame(frame, order)
-        outputs = self._outputs_needed()
-        with self._lock:
-            if self._closed:
-                raise UsageError("this Segmenter is closed", hint="open a new one, or call it inside the with block")
-            started = time.perf_counter()
-            image = self._preprocess(picture, order)
-            prepared = time.perf_counter()
-            arrays = self._backend.run(image, outputs)
-            inferred = time.perf_counter()
-        scores, probabilities = self._scores(arrays)
-        refined = time.perf_counter()
-        labels = upsample_labels(scores, *picture.shape[:2])
-        finished = time.perf_counter()
-        timings = {
-            "preprocess": prepared - started,
-            "inference": inferred - prepared,
-            "refinement": refined - inferred,
-            "upsampling": finished - refined,
-            "total": finished - started,
-        }
+        labelled = self._path.run(frame, self._order(color))
         return Result(
-            labels=labels,
-            probabilities=probabilities,
+            labels=labelled.labels,
+            probabilities=labelled.probabilities,
             categories=self.categories,
             colors=self._colors,
-            color=order,
-            timings={stage: seconds * 1e3 for stage, seconds in timings.items()},
+            color=labelled.color,
+            timings=labelled.timings,
         )
+
+    def on_device(self, frame: Any, color: str | None = None, *, stream: Any = None) -> DeviceResult:  # noqa: ANN401
+        """Segment one frame on the GPU and leave the result there.
+
+        Nothing waits: the work is enqueued on the segmenter's own stream. See
+        :class:`ifseg_rt.device_result.DeviceResult` for how long the result is valid and how readers are ordered.
+
+        Args:
+            frame: as for a call; on the GPU it must not change before the work is done.
+            color: channel order of this frame, if not the segmenter's.
+            stream: the caller's CUDA stream (address, ``__cuda_stream__``, or a stream of PyTorch or CuPy): what is
+                enqueued there before happens before, what is enqueued there afterwards sees the result. Without it, a
+                frame on the GPU is ordered by what its library says through DLPack or ``__cuda_array_interface__``.
+
+        Raises:
+            UsageError: this segmenter does not work on a GPU throughout, is closed, or an argument cannot be meant.
+            SourceError: the frame is empty, of another type or shape, or on another GPU.
+            DeviceError: the GPU failed.
+        """
+        return self._path.run_on_device(frame, self._order(color), stream)
 
     def close(self) -> None:
         """Wait for a running call and free the model. May be called again."""
-        with self._lock:
-            self._closed = True
-            self._backend.close()
+        self._path.close()
 
     def __enter__(self) -> Segmenter:
         return self
@@ -171,33 +168,8 @@ class Segmenter:
     ) -> None:
         self.close()
 
-    def _outputs_needed(self) -> tuple[str, ...]:
-        if self.refinement is None:
-            return ("logits",)
-        if self.refinement == _baked(self.artifact):
-            return ("probabilities",)
-        return ("logits", "neighbours")
-
-    def _scores(
-        self, arrays: list[NDArray[np.float32] | NDArray[np.int32]]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What the labels are taken from, and the probabilities; both C x h x w."""
-        if not np.isfinite(arrays[0]).all():
-            raise DeviceError(
-                f"the model computed values that are not finite on {self.device}",
-                hint="run it with --device cpu; if that helps, the precision is too low for this model",
-            )
-        first = np.asarray(arrays[0][0], dtype=np.float32)
-        if self.refinement is None:
-            return self._on_grid(first), self._on_grid(softmax(first))
-        if len(arrays) == 1:
-            return first, first
-        k, rounds = self.refinement
-        refined = self._on_grid(refine(softmax(first), np.asarray(arrays[1][0], dtype=np.int32), k=k, rounds=rounds))
-        return refined, refined
-
-    def _on_grid(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.ascontiguousarray(rows.T).reshape(-1, *self.artifact.grid)
+    def _order(self, color: str | None) -> ColorOrder:
+        return self._color if color is None else color_order(color)
 
 
 def default_model_path() -> Path:
@@ -215,13 +187,9 @@ def default_model_path() -> Path:
     return path
 
 
-def _baked(artifact: Artifact) -> tuple[int, int]:
-    return artifact.refinement.neighbours, artifact.refinement.rounds
-
-
 def _refinement_settings(refine: bool | tuple[int, int], artifact: Artifact) -> tuple[int, int] | None:
     if isinstance(refine, bool):
-        return _baked(artifact) if refine else None
+        return (artifact.refinement.neighbours, artifact.refinement.rounds) if refine else None
     try:
         k, rounds = (int(value) for value in refine)
     except (TypeError, ValueError):

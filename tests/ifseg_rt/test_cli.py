@@ -216,7 +216,12 @@ def test_missing_camera_is_one_line_and_its_code(model_path: Path) -> None:
         (["missing/*.png"], 3, "no picture or video matches"),
         (["{picture}", "--model", "none.onnx"], 4, "there is no model file none.onnx"),
         (["{picture}", "--model", "ckpt.pt"], 4, "is a checkpoint"),
-        (["{picture}", "--model", "model.engine"], 4, "is a device engine"),
+        (["{picture}", "--model", "model.engine"], 4, "there is no engine model.engine"),
+        (["{picture}", "--rebuild"], 2, "--rebuild only has a meaning with --model"),
+        (["{picture}", "--model", "{model}", "--rebuild"], 2, "only engines are rebuilt"),
+        (["rebuild", "none.onnx"], 4, "none.onnx"),
+        (["rebuild", "none.pt"], 2, "neither an ONNX model nor an engine"),
+        (["rebuild"], 2, "MODEL"),
         (["{picture}", "--model", "{model}", "--refine", "9,9"], 2, "1 to 5 neighbours"),
         (["{picture}", "--model", "{model}", "-o", "out.mp4"], 2, "is a video, but"),
         (["{picture}", "--model", "{model}", "-o", "out.xyz"], 2, "for a folder of that name: --output out.xyz/"),
@@ -263,7 +268,7 @@ def test_bugs_are_one_line_too(run: Any, pictures: Path, monkeypatch: pytest.Mon
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("surprise")
 
-    monkeypatch.setattr("ifseg_rt.segmenter.upsample_labels", broken)
+    monkeypatch.setattr("ifseg_rt.host_path.upsample_labels", broken)
     code, _, err = run(pictures / "one.png")
     assert code == 1
     assert "error: unexpected RuntimeError: surprise" in err

@@ -1,0 +1,113 @@
+"""What a path names: an exported model or an engine, verified, with everything its sidecar says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ifseg_rt.artifact import Artifact, read_artifact
+from ifseg_rt.errors import ArtifactError, UsageError
+
+if TYPE_CHECKING:
+    from ifseg_rt.tensorrt.machine import Machine
+    from ifseg_rt.tensorrt.opening import CheckedEngine
+    from ifseg_rt.tensorrt.progress import BuildProgress
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A verified model.
+
+    Attributes:
+        path: the ``.onnx`` or engine file.
+        artifact: categories, pre-processing, shapes.
+        engine: for an engine: its own sidecar, and the TensorRT here that it fits.
+    """
+
+    path: Path
+    artifact: Artifact
+    engine: CheckedEngine | None = None
+
+
+def is_engine(path: Path) -> bool:
+    """Whether a path names an engine of TensorRT, by its suffix."""
+    from ifseg_rt.tensorrt.sidecar import ENGINE_SUFFIXES
+
+    return path.suffix.lower() in ENGINE_SUFFIXES
+
+
+def read_model(path: Path, *, rebuild: bool = False, machine: Machine | None = None) -> ModelFile:
+    """Read and verify the model at ``path``, its suffix says which kind.
+
+    Args:
+        path: ``.onnx``, or ``.engine``, ``.plan`` or ``.trt``.
+        rebuild: build an engine that is missing, damaged or made for another machine again, from the ONNX model beside
+            it; one that fits is left alone.
+        machine: facts for engines; ``None`` looks at this machine.
+
+    Raises:
+        ArtifactError: the model or its sidecar is missing, foreign, edited, unfit for this machine, or made for
+            batches.
+        DeviceError: an engine, and no GPU or no TensorRT for it.
+        UsageError: ``rebuild`` of a model that is not an engine.
+    """
+    if rebuild or is_engine(path):
+        engine = refit_engine(path, machine=machine) if rebuild else _checked(path, machine)
+        model = ModelFile(path, engine.artifact.model, engine)
+    else:
+        model = ModelFile(path, read_artifact(path))
+    if model.artifact.batch != 1:
+        raise ArtifactError(
+            f"{path} was exported for batches of {model.artifact.batch} frames; expected single frames",
+            hint="export it again with --batch 1",
+        )
+    return model
+
+
+def _checked(path: Path, machine: Machine | None) -> CheckedEngine:
+    from ifseg_rt.tensorrt.opening import open_checks
+
+    return open_checks(path, machine=machine)
+
+
+def refit_engine(
+    path: Path,
+    *,
+    machine: Machine | None = None,
+    progress: BuildProgress | None = None,
+    on_note: Callable[[str], None] = _LOG.info,
+) -> CheckedEngine:
+    """An engine that fits this machine, built again where the one there does not.
+
+    Args:
+        path: the engine, its ONNX model beside it.
+        machine: facts; ``None`` looks at this machine.
+        progress: told of the builder's phases.
+        on_note: told why it is built, and what is decided on the way.
+
+    Raises:
+        UsageError: the path names no engine.
+        DeviceError: there is no GPU, or no TensorRT.
+        ArtifactError, ExportError: the ONNX model is missing or damaged, or the build failed.
+    """
+    from ifseg_rt.tensorrt.compatibility import require_gpu
+    from ifseg_rt.tensorrt.machine import this_machine
+    from ifseg_rt.tensorrt.rebuild import rebuild_engine
+
+    if not is_engine(path):
+        raise UsageError(
+            f"only engines are rebuilt; {path} is not one", hint="build one from it: ifseg-rt rebuild model.onnx"
+        )
+    machine = machine or this_machine()
+    require_gpu(path, machine)  # before minutes of building something that cannot run here
+    try:
+        return _checked(path, machine)
+    except ArtifactError as error:
+        on_note(f"building {path.name} again: {error}")
+    rebuild_engine(path, machine=machine, progress=progress, on_note=on_note)
+    return _checked(path, machine)

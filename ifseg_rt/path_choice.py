@@ -1,0 +1,180 @@
+"""Chooses how a model is run: which run time, on the GPU throughout or around the host. Every fallback says why."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ifseg_rt.errors import DeviceError, UsageError
+from ifseg_rt.host_path import HostPath
+
+if TYPE_CHECKING:
+    from ifseg_rt.backends.network import DeviceNetwork
+    from ifseg_rt.device_gpu import Gpu
+    from ifseg_rt.device_path import DevicePath
+    from ifseg_rt.frame_path import Averaging, FramePath
+    from ifseg_rt.model_file import ModelFile
+
+_LOG = logging.getLogger(__name__)
+DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a model shall be run.
+
+    Attributes:
+        device: one of :data:`DEVICES`.
+        threads: CPU threads of the run time; ``None`` for its own choice.
+        cuda_graph: record frames on the GPU as CUDA graphs where the network allows it.
+        time_stages: measure every stage on the GPU, which excludes the graph.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    cuda_graph: bool = True
+    time_stages: bool = False
+
+
+def open_path(model: ModelFile, averaging: Averaging, options: RunOptions) -> FramePath:
+    """Load a model the best way that works here.
+
+    An engine runs on the GPU or not at all. An ``.onnx`` model runs with ONNX Runtime: on the GPU throughout where its
+    CUDA provider and our kernels work; on the GPU between host arrays where only the provider does; else on the CPU.
+
+    Raises:
+        UsageError: the device asked for cannot run such a file.
+        ArtifactError: the model does not fit its sidecar.
+        DeviceError: what was asked for does not work here.
+    """
+    if model.engine is not None:
+        return _open_engine(model, averaging, options)
+    from ifseg_rt.backends.onnx_runtime import OnnxRuntimeBackend
+    from ifseg_rt.backends.onnx_session import import_runtime, needed
+
+    runtime = import_runtime()
+    built_in = runtime.get_available_providers()
+    kind = "tensorrt" if options.device == "tensorrt" else "cuda"
+    has_gpu = all(name in built_in for name in needed(kind))
+    reason = None
+    if options.device != "cpu" and has_gpu:
+        path, reason = _try_gpu(model, averaging, options, kind)
+        if path is not None:
+            return path
+        _LOG.warning("running on the CPU, because the GPU does not work here: %s", reason)
+    elif options.device not in ("auto", "cpu"):
+        lacks = "is built for the CPU only" if kind == "cuda" else "has no TensorRT provider"
+        raise DeviceError(
+            f'device "{kind}" was asked for; this ONNX Runtime {runtime.__version__} {lacks}',
+            hint='pip uninstall onnxruntime && pip install "ifseg-rt[gpu]", or use --device cpu'
+            if kind == "cuda"
+            else "build an engine and run that: ifseg-rt rebuild model.onnx, or use --device cuda",
+        )
+    backend = OnnxRuntimeBackend.on_cpu(model.path, model.artifact, threads=options.threads, fallback_reason=reason)
+    return HostPath(model.artifact, backend, averaging)
+
+
+def _try_gpu(
+    model: ModelFile, averaging: Averaging, options: RunOptions, kind: str
+) -> tuple[FramePath | None, str | None]:
+    """A path on the GPU, or why there is none; insisting turns that into an error."""
+    from ifseg_rt.backends.onnx_session import import_runtime, why_no_gpu
+
+    reason = why_no_gpu(import_runtime(), kind)
+    if reason is None:
+        try:
+            return _open_onnx_on_device(model, averaging, options, kind), None
+        except _NoKernelsError as error:
+            path, reason = _open_onnx_on_host(model, averaging, options, kind, str(error))
+            if path is not None:
+                return path, None
+        except _NoProviderError as error:
+            reason = str(error)
+    if options.device == "auto":
+        return None, reason
+    raise DeviceError(
+        f'device "{kind}" was asked for, but it does not work here: {reason}',
+        hint="check the driver (nvidia-smi) and that CUDA and cuDNN fit onnxruntime-gpu, or use --device cpu",
+    )
+
+
+class _NoKernelsError(Exception):
+    """Our kernels do not work here; the run time still may."""
+
+
+class _NoProviderError(Exception):
+    """The run time's GPU support does not work here."""
+
+
+def _open_onnx_on_device(model: ModelFile, averaging: Averaging, options: RunOptions, kind: str) -> FramePath:
+    from ifseg_rt.backends.onnx_network import OnnxNetwork
+    from ifseg_rt.backends.onnx_session import first_line, import_runtime, not_loaded, open_session, providers_for
+
+    try:
+        gpu = _open_gpu()
+    except DeviceError as error:
+        raise _NoKernelsError(str(error)) from error
+    runtime = import_runtime()
+    with gpu.current():
+        try:
+            session = open_session(runtime, model.path, providers_for(kind, gpu.stream_address), options.threads)
+        except Exception as error:  # ONNX Runtime raises a different class for every status code
+            raise _NoProviderError(first_line(error)) from error
+        missing = not_loaded(session, kind)
+        if missing is not None:
+            raise _NoProviderError(missing)
+        network = OnnxNetwork(runtime, session, model.path, model.artifact, kind)
+    return _device_path(gpu, network, model, averaging, options)
+
+
+def _open_onnx_on_host(
+    model: ModelFile, averaging: Averaging, options: RunOptions, kind: str, why: str
+) -> tuple[FramePath | None, str | None]:
+    from ifseg_rt.backends.onnx_runtime import OnnxRuntimeBackend
+    from ifseg_rt.backends.onnx_session import first_line, import_runtime, not_loaded, open_session, providers_for
+
+    try:
+        session = open_session(import_runtime(), model.path, providers_for(kind), options.threads)
+    except Exception as error:  # ONNX Runtime raises a different class for every status code
+        return None, first_line(error)
+    missing = not_loaded(session, kind)
+    if missing is not None:
+        return None, missing
+    reason = f"only the network runs on the GPU, frames and labels are worked on by the CPU: {why}"
+    _LOG.warning("%s", reason)
+    backend = OnnxRuntimeBackend(session, model.path, model.artifact, device=kind, fallback_reason=reason)
+    return HostPath(model.artifact, backend, averaging), None
+
+
+def _open_engine(model: ModelFile, averaging: Averaging, options: RunOptions) -> FramePath:
+    from ifseg_rt.backends.engines import shared_engine
+    from ifseg_rt.backends.tensorrt_network import TensorRtNetwork
+
+    checked = model.engine
+    if checked is None or options.device == "cpu":
+        raise UsageError(
+            f"{model.path.name} is an engine and runs on a GPU only; device cpu was asked for",
+            hint=f"use {model.path.with_suffix('.onnx').name}, the ONNX model it was built from",
+        )
+    gpu = _open_gpu()
+    with gpu.current():
+        engine = shared_engine(checked, gpu.index)
+        network = TensorRtNetwork(engine, gpu.stream_address, cuda_graph=options.cuda_graph)
+    return _device_path(gpu, network, model, averaging, options)
+
+
+def _device_path(
+    gpu: Gpu, network: DeviceNetwork, model: ModelFile, averaging: Averaging, options: RunOptions
+) -> DevicePath:
+    from ifseg_rt.device_path import DevicePath
+
+    return DevicePath(
+        gpu, network, model.artifact, averaging, cuda_graph=options.cuda_graph, time_stages=options.time_stages
+    )
+
+
+def _open_gpu() -> Gpu:
+    from ifseg_rt.device_gpu import Gpu
+
+    return Gpu()
