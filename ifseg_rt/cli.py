@@ -22,6 +22,7 @@ examples:
   ifseg-rt photos/ --output results/                          every picture and video of a folder
   ifseg-rt --camera 0                                         a webcam, in a window
   ifseg-rt clip.mp4 --model model.engine --rebuild            on the GPU, the engine made for it where it does not fit
+  ifseg-rt rebuild model.onnx                                 a TensorRT engine for this machine (see its --help)
 
 outputs:
   Each picture gives NAME_overlay.jpg and NAME_labels.png (pixel value = category index), each video
@@ -37,6 +38,8 @@ exit codes:
   4  model or sidecar missing or unfit         130 interrupted (files are finished), 143 terminated
 """
 
+
+_REBUILD = "rebuild"  # a source of this name is given as ./rebuild
 
 _REBUILD_EPILOG = """\
 standard output: one line of JSON: engine, sidecar, bytes, runtime, version, targets, precision, size, seconds.
@@ -64,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Known before parsing, because parsing can fail too.
     debug = "--debug" in arguments
     try:
+        if arguments[:1] == [_REBUILD]:
+            return _rebuild(arguments[1:])
         options = _parser().parse_args(arguments)
         with _clean_end_on_sigterm():
             from ifseg_rt.command import run
@@ -86,6 +91,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"error: unexpected {type(error).__name__}: {error}", "run it again with --debug for the traceback", 1
         )
     return 0
+
+
+def _rebuild(arguments: Sequence[str]) -> int:
+    from ifseg_rt.command import log_through
+    from ifseg_rt.talk import Talk
+    from ifseg_rt.tensorrt.rebuild import add_arguments, run
+
+    parser = _Parser(
+        prog=f"ifseg-rt {_REBUILD}",
+        description="Builds an engine again on this machine from its ONNX model; PyTorch is not needed.",
+        epilog=_REBUILD_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_arguments(parser)
+    options = parser.parse_args(arguments)
+    log_through(Talk(quiet=options.quiet), debug=options.debug)
+    with _clean_end_on_sigterm():
+        return run(options)
 
 
 def _failed(message: str, hint: str | None, code: int) -> int:
@@ -132,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     model = parser.add_argument_group("with which model")
     model.add_argument(
         "--model", metavar="PATH", help="exported model (.onnx with its .json) or engine; default: the shipped one"
+    )
+    model.add_argument(
+        "--rebuild", action="store_true", help="build an engine that is missing or does not fit this machine again"
     )
     model.add_argument("--categories", metavar="WORDS", help='make a model for these categories: "sky, road, car"')
     model.add_argument(

@@ -104,6 +104,8 @@ def _check_together(options: argparse.Namespace) -> None:
     ]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} exclude each other")
+    if options.rebuild and options.model is None:
+        raise UsageError("--rebuild only has a meaning with --model model.engine")
     wants_words = options.categories is not None or options.categories_file is not None
     for name, value in (("--size", options.size), ("--steps", options.steps)):
         if value is not None and not wants_words:

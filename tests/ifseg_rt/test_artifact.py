@@ -141,8 +141,8 @@ def test_a_sealed_sidecar_must_also_make_sense(own_model: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason", "hint"),
     [
-        ("model.engine", "is a device engine", "model.onnx"),
-        ("model.plan", "is a device engine", "model.onnx"),
+        ("model.engine", "is an engine; expected the .onnx model", "model.onnx"),
+        ("model.plan", "is an engine; expected the .onnx model", "model.onnx"),
         ("ckpt.pt", "is a checkpoint", "python -m export.to_onnx"),
         ("model.json", "is a sidecar", "model.onnx"),
         ("model", "is not a model", None),
