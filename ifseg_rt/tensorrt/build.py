@@ -80,6 +80,7 @@ def build_engine(
             load_timings(config, stored)
         monitor = make_monitor(flavour.module, progress or SilentProgress(), cancelled)
         config.progress_monitor = monitor
+        messages.errors.clear()  # what went wrong before, a stale timing cache say, did not stop anything
         serialised = builder.build_serialized_network(network, config)
         if serialised is None:
             raise _failure(flavour, onnx_path, settings, messages)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ifseg_rt.artifact import read_artifact
+from ifseg_rt.artifact import Artifact, read_artifact
 from ifseg_rt.errors import ArtifactError, DeviceError, ExportError, UsageError
 from ifseg_rt.talk import Talk
 from ifseg_rt.tensorrt.flavour import WANTED, Flavour, find_flavour
@@ -59,10 +59,10 @@ def rebuild_engine(
     onnx, engine = _places(path, output)
     before = _before(engine, on_note)
     model = read_artifact(onnx)
-    if before is not None and path != onnx and model.files[0].sha256 != before.onnx.sha256:
+    if before is not None and path != onnx and (unlike := _first_other(before.model, model)) is not None:
+        expected, found = unlike
         raise ArtifactError(
-            f"{onnx.name} is not the model that {engine.name} was built from: expected SHA-256 "
-            f"{before.onnx.sha256[:12]}..., found {model.files[0].sha256[:12]}...",
+            f"{onnx.name} is not the model that {engine.name} was built from: expected {expected}, found {found}",
             hint=f"if that is meant: ifseg-rt rebuild {onnx}",
         )
     flavour = _flavour(runtime, before, machine, on_note)
@@ -221,6 +221,16 @@ def _recorded_model(engine: Path, expected: Path) -> Path:
         f"{engine.name} cannot be built again: expected its ONNX model beside it ({' or '.join(names)}), found none",
         hint="copy model.onnx and model.json there, or name the model: ifseg-rt rebuild model.onnx -o " + str(engine),
     )
+
+
+def _first_other(before: Artifact, now: Artifact) -> tuple[str, str] | None:
+    """Hashes of the first file of a model (the graph, its weights) that is not what it was; names do not matter."""
+    if len(before.files) != len(now.files):
+        return f"{len(before.files)} files", f"{len(now.files)}"
+    for then, here in zip(before.files, now.files, strict=True):
+        if then.sha256 != here.sha256:
+            return f"SHA-256 {then.sha256[:12]}...", f"{here.sha256[:12]}..."
+    return None
 
 
 def _before(engine: Path, on_note: Callable[[str], None]) -> EngineArtifact | None:

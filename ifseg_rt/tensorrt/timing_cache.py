@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,8 @@ def store_timings(config: Any, path: Path) -> None:  # noqa: ANN401 - an IBuilde
     except OSError as error:
         _LOG.debug("the timing cache %s cannot be kept: %s", path, error)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def file_lock(path: Path) -> FileLock:
