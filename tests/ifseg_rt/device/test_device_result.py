@@ -1,0 +1,123 @@
+"""Results that stay on the GPU, over the stand-in: who may read them when, and for how long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ifseg_rt import Segmenter
+from ifseg_rt.errors import SourceError, UsageError
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+
+
+def test_nothing_waits_and_nothing_is_lost(open_device: Any, model_path: Path, on_gpu: Any) -> None:
+    path, gpu, _ = open_device()
+    for seed in range(4):
+        frame = picture(seed)
+        result = path.run_on_device(on_gpu(frame) if seed % 2 else frame, "bgr", None)
+        assert gpu.queue, "the work is enqueued, not done"
+        kept = result.copy()
+        with Segmenter(model_path, threads=1, device="cpu") as segmenter:
+            expected = segmenter(frame)
+        on_host = result.to_host()
+        np.testing.assert_array_equal(on_host.labels, expected.labels)
+        np.testing.assert_allclose(on_host.probabilities, expected.probabilities, atol=1e-6)
+        assert on_host.categories == expected.categories
+        assert on_host.shares == expected.shares
+        path.run(picture(99), "bgr")
+        np.testing.assert_array_equal(kept.to_host().labels, expected.labels)
+
+
+def test_staged_frames_are_not_overwritten_before_they_are_read(open_device: Any) -> None:
+    path, _, _ = open_device(cuda_graph=False)
+    first = path.run_on_device(picture(1), "bgr", None).copy()
+    second = path.run_on_device(picture(2), "bgr", None).copy()
+    np.testing.assert_array_equal(first.to_host().labels, path.run(picture(1), "bgr").labels)
+    np.testing.assert_array_equal(second.to_host().labels, path.run(picture(2), "bgr").labels)
+
+
+def test_frames_live_until_the_gpu_has_read_them(open_device: Any, on_gpu: Any) -> None:
+    path, gpu, _ = open_device()
+    waits = 0
+    for seed in range(20):
+        path.run_on_device(on_gpu(picture(seed)), "bgr", None)
+        waits += len(gpu.queue) < 3
+    assert len(path._held) <= 8
+    path.run(picture(0), "bgr")
+    assert not path._held
+
+
+def test_stale_results_are_refused(open_device: Any) -> None:
+    path, _, _ = open_device()
+    result = path.run_on_device(picture(0), "bgr", None)
+    labels = result.labels
+    path.run(picture(1), "bgr")
+    for use in (
+        result.to_host,
+        result.copy,
+        result.synchronize,
+        labels.__dlpack__,
+        lambda: labels.__cuda_array_interface__,
+    ):
+        with pytest.raises(UsageError, match="was overwritten"):
+            use()
+
+
+def test_the_protocols(open_device: Any) -> None:
+    path, gpu, _ = open_device()
+    result = path.run_on_device(picture(0), "bgr", None)
+    interface = result.labels.__cuda_array_interface__
+    assert interface == {
+        "shape": (90, 130),
+        "typestr": "|u1",
+        "data": (result.labels.address, False),
+        "strides": None,
+        "version": 3,
+        "stream": gpu.stream_address,
+    }
+    planes = result.probabilities.__cuda_array_interface__
+    assert (planes["shape"], planes["typestr"]) == ((4, 8, 12), "<f4")
+    assert planes["data"][0] % 256 == interface["data"][0] % 256 == 0
+    assert result.labels.__dlpack_device__() == (2, 0)
+    result.synchronize()
+    for stream, expected in ((None, [("lead", 0)]), (-1, []), (7, [("lead", 7)]), (1, [("lead", 1)])):
+        gpu.ordered.clear()
+        result.labels.__dlpack__(stream=stream)
+        assert gpu.ordered == expected
+
+
+def test_the_callers_stream(open_device: Any) -> None:
+    path, gpu, _ = open_device()
+
+    class Stream:
+        def __cuda_stream__(self) -> tuple[int, int]:
+            return 0, 77
+
+    path.run_on_device(picture(0), "bgr", Stream())
+    assert gpu.ordered == [("follow", 77), ("lead", 77)]
+    with pytest.raises(UsageError, match="must be a CUDA stream"):
+        path.run_on_device(picture(0), "bgr", "fast")
+
+
+def test_frames_that_cannot_be_read_leave_the_last_result_valid(open_device: Any, on_gpu: Any) -> None:
+    path, _, _ = open_device()
+    result = path.run_on_device(picture(0), "bgr", None)
+    with pytest.raises(SourceError, match="GPU 1, the model on GPU 0"):
+        path.run_on_device(on_gpu(picture(1), device=1), "bgr", None)
+    with pytest.raises(SourceError, match="H x W x 3"):
+        path.run_on_device(on_gpu(picture(1)[:, :, 0]), "bgr", None)
+    assert result.to_host().labels.shape == (90, 130)
+
+
+def test_a_segmenter_on_the_host_says_why(model_path: Path, on_gpu: Any) -> None:
+    with Segmenter(model_path, device="cpu") as segmenter:
+        with pytest.raises(UsageError, match="runs on the host"):
+            segmenter.on_device(picture(0))
+        with pytest.raises(SourceError, match="must be a NumPy array"):
+            segmenter(on_gpu(picture(0)))
