@@ -153,7 +153,7 @@ class HostGpu:
             self.depth -= 1
 
     def enqueue(self, work: Callable[[], Any]) -> None:
-        assert self.depth == 1, "the GPU is not current, or twice"
+        assert self.depth >= 1, "the GPU is not current"
         (self.queue if self.recording is None else self.recording).append(work)
 
     def allocate(self, size: int) -> HostMemory:
@@ -196,8 +196,9 @@ class HostGpu:
     def view(self, frame: Any) -> DeviceView:
         return frame.view
 
-    def export(self, memory: HostMemory, offset: int, shape: tuple[int, ...], dtype: Any) -> Any:
-        return at(memory.address + offset, shape, dtype)
+    def export(self, memory: HostMemory, offset: int, shape: tuple[int, ...], dtype: Any, version: Any) -> Any:
+        assert self.depth >= 1, "the GPU is not current"
+        return SimpleNamespace(array=at(memory.address + offset, shape, dtype), version=version, memory=memory)
 
 
 class DeviceArrayLike:
