@@ -193,7 +193,7 @@ def test_closing(open_device: Any) -> None:
     path.close()
     with pytest.raises(UsageError, match="is closed"):
         path.run(picture(0), "bgr")
-    with pytest.raises(UsageError, match="is closed"):
+    with pytest.raises(UsageError, match="called again or closed"):
         result.to_host()
 
 
