@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from ifseg_rt.errors import DeviceError, IfsegError
 
-INSTALL = 'pip install "ifseg-rt[rtx]", or "ifseg-rt[tensorrt]" with full TensorRT'
 _REMEDIES = (
     ("OUT_OF_MEMORY", "free GPU memory (nvidia-smi shows who uses it), or take a smaller model or frame"),
     ("INSUFFICIENT_DRIVER", "install a newer NVIDIA driver"),
@@ -16,6 +15,8 @@ _REMEDIES = (
     ("ILLEGAL_ADDRESS", "open a new process: the GPU's state is lost; frames must stay valid until the call returns"),
     ("LAUNCH_FAILED", "open a new process: the GPU's state is lost"),
     ("LAUNCH_TIMEOUT", "the GPU also drives a display that stops long programs; use another GPU or a smaller model"),
+    ("NVIDIA driver library", "install the NVIDIA driver; the .onnx model runs on the CPU"),  # cuda.core's words
+    ("libcuda", "install the NVIDIA driver; the .onnx model runs on the CPU"),  # those of cuda-bindings 12
     ("NO_BINARY_FOR_GPU", "remove the kernel cache, or upgrade cuda-core and NVRTC for this GPU"),
 )
 

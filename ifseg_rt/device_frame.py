@@ -49,7 +49,10 @@ def is_on_device(frame: Any) -> bool:  # noqa: ANN401
     """Whether ``frame`` offers memory on an NVIDIA GPU (``__cuda_array_interface__`` or DLPack)."""
     if isinstance(frame, np.ndarray):
         return False
-    if hasattr(frame, "__cuda_array_interface__"):
+    try:
+        if hasattr(frame, "__cuda_array_interface__"):
+            return True
+    except Exception:  # it is there, but refuses, as for a tensor with a gradient; reading it will say why
         return True
     ask = getattr(frame, "__dlpack_device__", None)
     if ask is None:

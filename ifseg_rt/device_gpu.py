@@ -11,15 +11,18 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ifseg_rt.device_errors import device_errors
 from ifseg_rt.device_frame import DeviceView
+from ifseg_rt.device_garbage import Garbage
 
 _PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: page-locked for every context of the process
 _LEGACY_DEFAULT_STREAM = 1
+_GARBAGE = Garbage()
 
 
 class Memory:
@@ -30,10 +33,10 @@ class Memory:
         size: its bytes.
     """
 
-    def __init__(self, buffer: Any) -> None:  # noqa: ANN401 - a cuda.core.Buffer
+    def __init__(self, buffer: Any, free: Callable[[Any], None]) -> None:  # noqa: ANN401 - a cuda.core.Buffer
         self.address = int(buffer.handle)
         self.size = int(buffer.size)
-        self._buffer = buffer
+        weakref.finalize(self, free, buffer).atexit = False  # the driver takes everything back at the end
 
 
 class PinnedMemory:
@@ -47,7 +50,7 @@ class PinnedMemory:
     def __init__(self, address: int, size: int, free: Callable[[int], None]) -> None:
         self.address = address
         self.size = size
-        weakref.finalize(self, free, address).atexit = False  # the driver takes everything back at the end
+        weakref.finalize(self, free, address).atexit = False
 
     def array(self, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray[Any, Any]:
         """The memory as an array that keeps it alive."""
@@ -68,22 +71,22 @@ class _Bytes:
 
 
 class Replay:
-    """A recorded frame: launched again and again on the stream it was recorded on."""
+    """A recorded frame: launched again and again on the stream it was recorded on; freed when it is gone, too."""
 
     def __init__(self, driver: Any, executable: Any, stream: Any) -> None:  # noqa: ANN401
         self._driver = driver
         self._executable = executable
         self._stream = stream
+        self._destroy = weakref.finalize(self, _destroy_executable, driver, executable)
+        self._destroy.atexit = False
 
     def launch(self) -> None:
         """Enqueue the whole recording."""
         _checked(self._driver, self._driver.cuGraphLaunch(self._executable, self._stream))
 
     def close(self) -> None:
-        """Free it; may be called again. The stream must have finished with it."""
-        executable, self._executable = self._executable, None
-        if executable is not None:
-            _checked(self._driver, self._driver.cuGraphExecDestroy(executable))
+        """Free it; may be called again. It must not be launched afterwards."""
+        self._destroy()
 
 
 class Gpu:
@@ -135,7 +138,7 @@ class Gpu:
 
     def allocate(self, size: int) -> Memory:
         """GPU memory of ``size`` bytes, at least 256-byte aligned."""
-        return Memory(self._device.allocate(size, stream=self.stream))
+        return Memory(self._device.allocate(size, stream=self.stream), self._free)
 
     def allocate_pinned(self, size: int) -> PinnedMemory:
         """Page-locked host memory of ``size`` bytes."""
@@ -149,6 +152,7 @@ class Gpu:
     def synchronize(self) -> None:
         """Wait until all work of the stream is done; other threads run meanwhile."""
         self.stream.sync()
+        _GARBAGE.sweep()
 
     def record(self, work: Callable[[], None]) -> Replay:
         """Record what ``work`` enqueues on the stream, without running it.
@@ -158,14 +162,15 @@ class Gpu:
         """
         # Thread-local: other threads may allocate meanwhile; this one must not, and is told so.
         mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        _checked(self._driver, self._driver.cuStreamBeginCapture(self._handle, mode))
-        try:
-            work()
-        except BaseException:
-            with suppress(Exception):  # the first error is the one to tell
-                self._destroy(_checked(self._driver, self._driver.cuStreamEndCapture(self._handle)))
-            raise
-        graph = _checked(self._driver, self._driver.cuStreamEndCapture(self._handle))
+        with _GARBAGE.kept():
+            _checked(self._driver, self._driver.cuStreamBeginCapture(self._handle, mode))
+            try:
+                work()
+            except BaseException:
+                with suppress(Exception):  # the first error is the one to tell
+                    self._destroy(_checked(self._driver, self._driver.cuStreamEndCapture(self._handle)))
+                raise
+            graph = _checked(self._driver, self._driver.cuStreamEndCapture(self._handle))
         try:
             executable = _checked(self._driver, self._driver.cuGraphInstantiate(graph, 0))
         finally:
@@ -198,20 +203,46 @@ class Gpu:
             int(found.ptr), tuple(found.shape), found.strides, found.dtype, int(found.device_id), (found, frame)
         )
 
-    def export(self, memory: Memory, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:  # noqa: ANN401
-        """An object with ``__dlpack__`` over a part of ``memory``, which it keeps alive; nothing is ordered by it."""
-        size = int(np.prod(shape)) * dtype.itemsize
+    def export(
+        self,
+        memory: Memory,
+        offset: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        version: tuple[int, int] | None,
+    ) -> Any:  # noqa: ANN401 - a PyCapsule
+        """A DLPack capsule over a part of ``memory``, which it keeps alive; nothing is ordered by it.
+
+        Args:
+            memory: the allocation.
+            offset: bytes in it where the array begins.
+            shape: of the array, contiguous.
+            dtype: of its elements.
+            version: newest version of DLPack that the reader knows, ``None`` for one before 1.0.
+        """
+        size = prod(shape) * dtype.itemsize
         buffer = self._core.Buffer.from_handle(memory.address + offset, size, owner=memory)
-        return import_module("cuda.core.utils").StridedMemoryView.from_buffer(buffer, shape, dtype=dtype)
+        view = import_module("cuda.core.utils").StridedMemoryView.from_buffer(buffer, shape, dtype=dtype)
+        return view.__dlpack__(max_version=version)
 
     def _destroy(self, graph: Any) -> None:  # noqa: ANN401
         if graph is not None and int(graph) != 0:
             _checked(self._driver, self._driver.cuGraphDestroy(graph))
 
+    def _free(self, buffer: Any) -> None:  # noqa: ANN401 - a cuda.core.Buffer
+        _GARBAGE.free(lambda: self._with_context(buffer.close))
+
     def _free_pinned(self, address: int) -> None:
-        # Called by whichever thread drops the last array, so the context is made current here.
-        with suppress(Exception), self.current():
-            self._driver.cuMemFreeHost(address)
+        _GARBAGE.free(lambda: self._with_context(lambda: self._driver.cuMemFreeHost(address)))
+
+    def _with_context(self, work: Callable[[], Any]) -> None:
+        # Memory is dropped by any thread, so the context is made current here.
+        with self.current():
+            work()
+
+
+def _destroy_executable(driver: Any, executable: Any) -> None:  # noqa: ANN401
+    _checked(driver, driver.cuGraphExecDestroy(executable))
 
 
 def _checked(driver: Any, answer: tuple[Any, ...]) -> Any:  # noqa: ANN401

@@ -121,7 +121,10 @@ class Recorder:
     def _try_to_record(self, key: Hashable, pieces: Callable[[], None]) -> Step:
         if not self._asked:
             self._asked = True
-            reason = self._why_not()
+            try:
+                reason = self._why_not()
+            except Exception as error:  # the frame itself can still be launched
+                reason = str(error if isinstance(error, IfsegError) else explain("preparing a recording", error))
             if reason is not None:
                 self._policy.refuse(reason)
                 return "launch"

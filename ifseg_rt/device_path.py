@@ -84,7 +84,7 @@ class DevicePath:
         self._artifact = artifact
         self._clock = StageClock(gpu, enabled=time_stages)
         self._recorder = Recorder(gpu.record, network.why_not_recordable, wanted=cuda_graph and not time_stages)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a result of this path may be given to it as a frame, and asks it for memory
         self._closed = False
         self._frames = 0
         self._size: _Size | None = None
@@ -150,8 +150,7 @@ class DevicePath:
 
     def fetch(self, result: DeviceMemoryResult) -> Labelled:
         """Copy a result to the host."""
-        with self._turn():
-            result.require_valid()
+        with self._reading(result):
             with device_errors("copying the result"):
                 block = BlockPool(self._gpu.allocate_pinned, result.plan.size).take()
                 self._gpu.copy(block.address, result.memory.address, result.plan.size)
@@ -160,8 +159,7 @@ class DevicePath:
 
     def finish(self, result: DeviceMemoryResult) -> None:
         """Wait for a result and check it."""
-        with self._turn():
-            result.require_valid()
+        with self._reading(result):
             flags = result.plan.flags
             with device_errors("waiting for the result"):
                 found = self._gpu.allocate_pinned(flags.size)
@@ -172,21 +170,20 @@ class DevicePath:
 
     def duplicate(self, result: DeviceMemoryResult) -> Memory:
         """Copy a result to GPU memory of its own."""
-        with self._turn():
-            result.require_valid()
+        with self._reading(result):
             with device_errors("copying the result on the GPU"):
                 memory = self._gpu.allocate(result.plan.size)
                 self._gpu.copy(memory.address, result.memory.address, result.plan.size)
             return memory
 
-    def hand_over(self, result: DeviceMemoryResult, region: Region, stream: int | None) -> Any:  # noqa: ANN401
-        """An object with ``__dlpack__`` over a part of a result, which ``stream`` may read from now on."""
-        with self._turn():
-            result.require_valid()
-            with device_errors("handing a result over"):
-                if stream is not None:
-                    self._gpu.lead(stream)
-                return self._gpu.export(result.memory, region.offset, region.shape, region.dtype)
+    def hand_over(
+        self, result: DeviceMemoryResult, region: Region, stream: int | None, version: tuple[int, int] | None
+    ) -> Any:  # noqa: ANN401 - a PyCapsule
+        """A DLPack capsule over a part of a result, which ``stream`` may read from now on."""
+        with self._reading(result), device_errors("handing a result over"):
+            if stream is not None:
+                self._gpu.lead(stream)
+            return self._gpu.export(result.memory, region.offset, region.shape, region.dtype, version)
 
     def close(self) -> None:
         """See :meth:`ifseg_rt.frame_path.FramePath.close`."""
@@ -202,12 +199,21 @@ class DevicePath:
                     self._recorder.forget()
                     self._size, self._held = None, []
                     self._network.close()
+                    self._program.close()
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
         with self._lock:
             if self._closed:
                 raise UsageError("this Segmenter is closed", hint="open a new one, or call it inside the with block")
+            with self._gpu.current():
+                yield
+
+    @contextmanager
+    def _reading(self, result: DeviceMemoryResult) -> Iterator[None]:
+        # Also after closing: copies of results outlive the path.
+        with self._lock:
+            result.require_valid()
             with self._gpu.current():
                 yield
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ifseg_rt.backends.network import DeviceNetwork
     from ifseg_rt.device_clock import StageClock
     from ifseg_rt.device_frame import DeviceFrame
-    from ifseg_rt.device_gpu import Gpu
+    from ifseg_rt.device_gpu import Gpu, Memory
     from ifseg_rt.frame_path import Averaging
 
 
@@ -42,11 +42,12 @@ class FrameProgram:
         self._most = artifact.refinement.max_neighbours
         self._settings = averaging.settings
         plan = plan_network(artifact)
-        self._memory = gpu.allocate(plan.size)
+        memory = gpu.allocate(plan.size)
+        self._memory: Memory | None = memory
         self._image, self._logits, self._neighbours, self._planes = (
-            self._memory.address + region.offset for region in (plan.image, plan.logits, plan.neighbours, plan.planes)
+            memory.address + region.offset for region in (plan.image, plan.logits, plan.neighbours, plan.planes)
         )
-        network.bind({name: self._memory.address + region.offset for name, region in plan.tensors.items()})
+        network.bind({name: memory.address + region.offset for name, region in plan.tensors.items()})
 
     def preprocess(self, frame: DeviceFrame, *, swap: bool) -> None:
         """Fill the network's input from a frame; ``swap``: its channel order is the reverse of the network's."""
@@ -91,6 +92,10 @@ class FrameProgram:
             wide=plan.wide,
         )
         clock.mark("upsampling")
+
+    def close(self) -> None:
+        """Give the memory back; nothing may be enqueued any more."""
+        self._memory = None
 
     def _average(self, result: int, plan: ResultPlan) -> int:
         """Write flags and probabilities; gives the address of the planes that labels are taken from."""

@@ -29,7 +29,9 @@ class _Keeper(Protocol):
 
     def finish(self, result: DeviceMemoryResult) -> None: ...
 
-    def hand_over(self, result: DeviceMemoryResult, region: Region, stream: int | None) -> Any: ...  # noqa: ANN401
+    def hand_over(
+        self, result: DeviceMemoryResult, region: Region, stream: int | None, version: tuple[int, int] | None
+    ) -> Any: ...  # noqa: ANN401
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,24 @@ class DeviceArray:
     def __dlpack_device__(self) -> tuple[int, int]:
         return _CUDA, self._gpu.index
 
-    def __dlpack__(self, *, stream: int | None = None, **options: Any) -> Any:  # noqa: ANN401 - a PyCapsule
-        """A DLPack capsule; ``stream`` is the reader's, as the array API says: ``None`` the default one, -1 none."""
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:  # noqa: ANN401 - a PyCapsule
+        """A DLPack capsule; ``stream`` is the reader's, as the array API says: ``None`` the default one, -1 none.
+
+        Raises:
+            BufferError: a copy or another device was asked for.
+            UsageError: a later call has taken the memory.
+        """
+        if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
+            raise BufferError("arrays on the GPU are handed over where they are, without a copy")
         reader = None if stream == -1 else stream or 0
-        return self._keeper.hand_over(self._result, self._region, reader).__dlpack__(**options)
+        return self._keeper.hand_over(self._result, self._region, reader, max_version)
 
 
 class DeviceResult:

@@ -29,11 +29,12 @@ class SharedEngine:
 
     def __init__(self, checked: CheckedEngine) -> None:
         self.checked = checked
+        # The IRuntimeCache of TensorRT-RTX: before the engine that makes it, since attributes go in this order.
+        self._compiled: Any = None
+        self._known = b""
+        self._lock = threading.Lock()
         self.loaded: LoadedEngine = deserialise(checked)
         _check_tensors(self.loaded.engine, checked)
-        self._lock = threading.Lock()
-        self._compiled: Any = None  # the IRuntimeCache of TensorRT-RTX
-        self._known = b""
 
     def words_since(self, count: int) -> str:
         """TensorRT's first error after the first ``count`` it gave; what follows is usually its echo."""

@@ -56,23 +56,27 @@ def store(cache: Any, path: Path, known: bytes) -> bytes:  # noqa: ANN401
     Returns:
         What the file holds now, as far as known.
     """
-    serialised = cache.serialize()
-    content = b"" if serialised is None else bytes(memoryview(serialised))
-    if not content or content == known:
-        return known
+    try:
+        serialised = cache.serialize()
+        content = b"" if serialised is None else bytes(memoryview(serialised))
+        if content and content != known:
+            with _locked(path):
+                _replace(path, content)
+                _forget_oldest(path.parent)
+            return content
+    except (OSError, RuntimeError) as error:  # the second is what the bindings raise
+        _LOG.debug("the runtime cache %s cannot be kept: %s", path, error)
+    return known
+
+
+def _replace(path: Path, content: bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with _locked(path):
-            partial.write_bytes(content)
-            partial.replace(path)
-            _forget_oldest(path.parent)
-    except OSError as error:
-        _LOG.debug("the runtime cache %s cannot be kept: %s", path, error)
-        return known
+        partial.write_bytes(content)
+        partial.replace(path)
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-    return content
 
 
 def _read(path: Path) -> bytes:

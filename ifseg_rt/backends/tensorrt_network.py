@@ -28,6 +28,9 @@ class TensorRtNetwork:
     """
 
     def __init__(self, engine: SharedEngine, stream: int, *, cuda_graph: bool = True) -> None:
+        # The contexts before the engine: attributes go in this order, and contexts must not outlive their engine.
+        self._context: Any = engine.make_context()
+        self._former: Any = None
         self._engine: SharedEngine | None = engine
         self._stream = stream
         self._cuda_graph = cuda_graph
@@ -35,13 +38,11 @@ class TensorRtNetwork:
         self._bound: dict[str, int] = {}
         self.device: str = engine.checked.flavour.name
         self.fallback_reason: str | None = None
-        self._context: Any = engine.make_context()
-        self._former: Any = None
 
     def bind(self, addresses: Mapping[str, int]) -> None:
         """See :meth:`ifseg_rt.backends.network.DeviceNetwork.bind`."""
         self._bound = dict(addresses)
-        self._prepare()
+        self._prepare(self._context)
 
     def enqueue(self) -> None:
         """See :meth:`ifseg_rt.backends.network.DeviceNetwork.enqueue`."""
@@ -61,17 +62,16 @@ class TensorRtNetwork:
         engine = self._open_engine()
         if not self._cuda_graph:
             return f"{self._title} says that {self._name} cannot be recorded"
-        # Kept until the end: the GPU may not be done with it.
-        self._former = self._context
-        self._context = engine.make_context(own_graph=True)
-        self._prepare()
+        context = engine.make_context(own_graph=True)
+        self._prepare(context)
+        # The former one is kept until the end: the GPU may not be done with it.
+        self._former, self._context = self._context, context
         return f"{self._title} says that {self._name} cannot be recorded; it uses a graph of the engine alone"
 
     def close(self) -> None:
         """See :meth:`ifseg_rt.backends.network.DeviceNetwork.close`."""
         if self._engine is not None:
             self._engine.keep_compiled()
-        # The contexts first: they must not outlive the engine.
         self._context = self._former = None
         self._engine = None
 
@@ -84,27 +84,27 @@ class TensorRtNetwork:
             raise DeviceError("this engine was closed")
         return self._engine
 
-    def _prepare(self) -> None:
-        """Tell the context shapes and addresses."""
+    def _prepare(self, context: Any) -> None:  # noqa: ANN401 - an IExecutionContext
+        """Tell a context shapes and addresses."""
         engine = self._open_engine()
         artifact = engine.checked.artifact
         for spec in artifact.inputs:
-            self._set_shape(engine, spec)
+            self._set_shape(engine, context, spec)
         for spec in (*artifact.inputs, *artifact.outputs):
             before = engine.errors
             if spec.name not in self._bound:
                 raise DeviceError(f"{self._name} has a tensor {spec.name!r} that no memory is planned for")
-            if not self._context.set_tensor_address(spec.name, self._bound[spec.name]):
+            if not context.set_tensor_address(spec.name, self._bound[spec.name]):
                 raise DeviceError(f"{self._title} refuses the memory of {spec.name!r}: {engine.words_since(before)}")
-        missing = self._context.infer_shapes()
+        missing = context.infer_shapes()
         if missing:
             raise DeviceError(f"{self._title} does not know the shapes of {', '.join(missing)} in {self._name}")
 
-    def _set_shape(self, engine: SharedEngine, spec: TensorSpec) -> None:
+    def _set_shape(self, engine: SharedEngine, context: Any, spec: TensorSpec) -> None:  # noqa: ANN401
         if -1 not in tuple(engine.loaded.engine.get_tensor_shape(spec.name)):
             return
         before = engine.errors
-        if not self._context.set_input_shape(spec.name, spec.shape):
+        if not context.set_input_shape(spec.name, spec.shape):
             shape = list(spec.shape)
             raise DeviceError(
                 f"{self._name} was not built for {spec.name!r} of shape {shape}: {engine.words_since(before)}"
