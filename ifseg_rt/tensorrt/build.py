@@ -170,6 +170,9 @@ def _configure(config: Any, settings: BuildSettings, targets: tuple[str, ...], f
     # the most similar patches would tie; speed comes from the fp16 parts of the graph.
     if hasattr(trt.BuilderFlag, "TF32"):
         config.clear_flag(trt.BuilderFlag.TF32)
+    # Only TensorRT-RTX has it: without it, it may allocate while running, and a CUDA graph of whole frames is lost.
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if settings.workspace_mb is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mb << 20)
     if settings.version_compatible:
