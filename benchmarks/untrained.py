@@ -85,7 +85,7 @@ def _random(name: str, categories: int, seed: int) -> IFSegModel:
     model = IFSegModel(PRESETS[name]).eval()
     names = [f"category {number}" for number in range(1, categories + 1)]
     category_ids = [[[_FIRST_WORD_ID + number]] for number in range(categories)]
-    length = min(_FIXED_TOKENS + round(_TOKENS_PER_NAME * categories), model.config.max_text_positions)
+    length = min(_FIXED_TOKENS + round(_TOKENS_PER_NAME * categories), model.config.max_prompt_tokens)
     prompt_ids = [0, *range(_FIRST_WORD_ID, _FIRST_WORD_ID + length - 2), 2]
     entry = {"kind": model.config.tokenizer, "identity": "none: random weights"}
     give_vocabulary(model, Vocabulary.of(names), prompt_ids, category_ids, entry)

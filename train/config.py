@@ -14,6 +14,10 @@ ResamplePositions = Literal["above_native", "always"]
 TokenizerKind = Literal["bpe", "words"]
 
 
+# The relative text buckets end at a distance of 1023, two tokens short of OFA's position table.
+MOST_BUCKETED_TOKENS = 1024
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Architecture of one model. Defaults are OFA's; spec section in brackets.
@@ -85,6 +89,11 @@ class ModelConfig:
     @property
     def head_dim(self) -> int:
         return self.d_model // self.heads
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Longest prompt: the position table's rows, and the 1024 tokens that the text buckets reach across [5]."""
+        return min(self.max_text_positions, MOST_BUCKETED_TOKENS)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for a checkpoint or JSON."""

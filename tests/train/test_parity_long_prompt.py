@@ -50,3 +50,20 @@ def test_probabilities_and_label_maps(trace, arrays):
         image = rows.transpose(0, 1).unflatten(1, trace.grid)[None]
         full = F.interpolate(image, size=expected.shape, mode="bilinear", align_corners=False)
         np.testing.assert_array_equal(full[0].argmax(dim=0).numpy()[safe], expected[safe])
+
+
+def test_the_longest_prompt_runs_and_a_longer_one_is_refused() -> None:
+    from dataclasses import replace
+
+    from ifseg_rt.errors import VocabularyError
+    from train.config import PRESETS
+    from train.model import IFSegModel
+
+    config = replace(PRESETS["mini"], d_model=8, heads=1, ffn_dim=8, encoder_layers=1, decoder_layers=1, vocab_size=50)
+    model = IFSegModel(config).eval()
+    longest = config.max_prompt_tokens
+    model.set_vocabulary([0, *[10] * (longest - 2), 2], [[[10]], [[11]]])
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 4, 2)
+    with pytest.raises(VocabularyError, match="reach to 1024"):
+        model.set_vocabulary([0, *[10] * (longest - 1), 2], [[[10]], [[11]]])

@@ -52,14 +52,15 @@ class IFSegModel(nn.Module):
             category_ids: per category one list of token ids per name; names are averaged (spec 3).
 
         Raises:
-            VocabularyError: nothing to classify, or a prompt longer than the position table.
+            VocabularyError: nothing to classify, or a prompt longer than the position tables.
         """
         if not category_ids or any(not names or any(not ids for ids in names) for names in category_ids):
             raise VocabularyError("a vocabulary needs at least one category and a token for every name")
-        limit = self.config.max_text_positions
+        limit = self.config.max_prompt_tokens
         if len(prompt_ids) > limit:
             raise VocabularyError(
-                f"the prompt has {len(prompt_ids)} tokens, the model's position table {limit}",
+                f"the prompt has {len(prompt_ids)} tokens for {len(category_ids)} categories, the model's position "
+                f"tables reach to {limit}",
                 hint="use fewer or shorter category names",
             )
         table = self.encoder.embed_tokens.weight
@@ -90,9 +91,7 @@ class IFSegModel(nn.Module):
         if mask is not None:
             self_biases = [bias + mask for bias in self_biases]
         bos = self.encoder.embed_tokens.weight[BOS_ID]
-        out: Tensor = self.decoder(
-            bos, memory, patches.shape[1], self_biases, self.decoder.cross_bias(grid, positions)
-        )
+        out: Tensor = self.decoder(bos, memory, patches.shape[1], self_biases, self.decoder.cross_bias(grid, positions))
         return out
 
     def all_logits(self, patches: Tensor, grid: Grid) -> Tensor:
