@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, CheckpointError, DeviceError, IfsegError, UsageError
+from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, DeviceError, IfsegError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -151,11 +151,15 @@ def _resume_path(out: Path) -> Path:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Says which file could not be written; torch's zip writer has a RuntimeError of its own for an incomplete one."""
+    """Says which file could not be written, and why.
+
+    torch's zip writer, closed after a write that failed, raises a RuntimeError of its own over the system's error.
+    """
     try:
         yield
     except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "the file came out incomplete"
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else "the file came out incomplete"
         raise IfsegError(
             f"cannot write {path}: {reason}",
             hint=f"make room or check the rights in {path.parent}; --resume goes on from the last resume file, if any",
@@ -163,17 +167,12 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _restore(adaptation: Adaptation, resume_file: Path) -> None:
-    from train.resume import START_AGAIN
-    from train.safe_pickle import load_untrusted
+    from train.resume import read_resume
 
     if not resume_file.is_file():
         sys.stderr.write(f"nothing to resume: {resume_file} does not exist; starting at step 0\n")
         return
-    try:
-        state = load_untrusted(resume_file)
-    except CheckpointError as error:
-        raise CheckpointError(str(error), hint=START_AGAIN) from error
-    adaptation.restore(state, str(resume_file))
+    adaptation.restore(read_resume(resume_file), str(resume_file))
     sys.stderr.write(f"resuming at step {adaptation.step}\n")
 
 

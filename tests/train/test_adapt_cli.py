@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from train import adapt, adaptation
 from train.adapt import main
 from train.checkpoint import read_checkpoint
 from train.load import MICRO, load_model
@@ -95,3 +96,48 @@ def test_missing_out_is_a_usage_error():
     with pytest.raises(SystemExit) as error:
         main(["--categories", "sky"])
     assert error.value.code == 2
+
+
+def one_step(folder: Path) -> list[str]:
+    words = "--categories sky,road --batch-size 1 --device cpu --steps 1 --quiet"
+    return [*words.split(), "--out", str(folder / "c.pt")]
+
+
+@needs_micro
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+    ],
+)
+def test_too_little_memory(
+    error: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(adaptation, "upsampled_cross_entropy", fail)
+    assert main(one_step(tmp_path)) == 5
+    assert capsys.readouterr().err == (
+        "error: there is not enough memory for this batch\nhint: use a smaller --batch-size\n"
+    )
+    with pytest.raises(type(error)):
+        main([*one_step(tmp_path), "--debug"])
+
+
+def test_a_real_allocation_that_fails_is_recognised():
+    with pytest.raises((RuntimeError, MemoryError)) as found:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert adapt._out_of_memory(found.value) is not None
+
+
+@needs_micro
+def test_other_errors_of_the_program_keep_their_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(adaptation, "upsampled_cross_entropy", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        main(one_step(tmp_path))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import random
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,9 @@ from torch import Tensor
 
 from ifseg_rt.errors import CheckpointError
 from train.adaptation import Adaptation, AdaptationConfig
+from train.checkpoint import write_atomically
 from train.model import IFSegModel
+from train.resume import read_resume
 
 CONFIG = AdaptationConfig(steps=3, batch_size=1)
 WEIGHT = "decoder.layers.0.fc1.weight"
@@ -201,3 +206,61 @@ def test_a_file_in_which_every_update_overflowed(adaptation: Adaptation, state: 
     state["optimiser"]["state"] = {}
     scaled(adaptation).restore(state)
     assert adaptation.step == 1 and not adaptation.optimiser.adam.state
+
+
+def same(one: Any, two: Any) -> bool:
+    if isinstance(one, Tensor):
+        return torch.equal(one, two)
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+    return bool(one == two)
+
+
+def test_a_flipped_byte_is_noticed_or_did_not_matter(state: State, tmp_path: Path):
+    """Bytes between the entries of the archive mean nothing; of all others, even one within the numbers shows."""
+    path = tmp_path / "ck.resume"
+    write_atomically(state, path)
+    whole = path.read_bytes()
+    assert same(read_resume(path), state)
+    place = random.Random(0)
+    noticed = 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        damaged[place.randrange(len(whole))] ^= 1 << place.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            assert same(read_resume(path), state)
+        except CheckpointError as error:
+            assert "ck.resume" in str(error) and error.hint == "delete it to start again"
+            noticed += 1
+    assert noticed > 30
+
+
+def test_a_flipped_bit_of_a_number_is_named(state: State, tmp_path: Path):
+    path = tmp_path / "ck.resume"
+    write_atomically(state, path)
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+    damaged = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        start = bytes(damaged).index(archive.read(largest))
+    damaged[start + 4] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(CheckpointError, match=f"damaged: the checksum of {largest.filename} is wrong"):
+        read_resume(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + bytes(100)])
+def test_no_archive(content: bytes, tmp_path: Path):
+    path = tmp_path / "ck.resume"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"ck\.resume") as error:
+        read_resume(path)
+    assert error.value.hint == "delete it to start again"
+
+
+def test_the_older_file_format_has_no_checksums_and_is_not_ours(state: State, tmp_path: Path):
+    path = tmp_path / "ck.resume"
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match="not a zip file"):
+        read_resume(path)
