@@ -158,7 +158,8 @@ class Gpu:
         """Record what ``work`` enqueues on the stream, without running it.
 
         Raises:
-            Exception: ``work`` did something that cannot be recorded. The stream is usable again.
+            Exception: ``work`` did something that cannot be recorded, or that must not be repeated. The stream is
+                usable again.
         """
         # Thread-local: other threads may allocate meanwhile; this one must not, and is told so.
         mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
@@ -172,6 +173,9 @@ class Gpu:
                 raise
             graph = _checked(self._driver, self._driver.cuStreamEndCapture(self._handle))
         try:
+            if self._calls_host(graph):
+                # ONNX Runtime frees staging memory like that: repeated, it would be freed and read again and again.
+                raise RuntimeError("a part of it calls back into the program, which must happen once")
             executable = _checked(self._driver, self._driver.cuGraphInstantiate(graph, 0))
         finally:
             self._destroy(graph)
@@ -225,6 +229,20 @@ class Gpu:
         view = import_module("cuda.core.utils").StridedMemoryView.from_buffer(buffer, shape, dtype=dtype)
         return view.__dlpack__(max_version=version)
 
+    def _calls_host(self, graph: Any) -> bool:  # noqa: ANN401
+        driver, kinds = self._driver, self._driver.CUgraphNodeType
+        graphs = [graph]
+        while graphs:
+            found = graphs.pop()
+            _, count = _answer(driver, driver.cuGraphGetNodes(found, 0))
+            for node in _checked(driver, driver.cuGraphGetNodes(found, count)):
+                kind = _checked(driver, driver.cuGraphNodeGetType(node))
+                if kind == kinds.CU_GRAPH_NODE_TYPE_HOST:
+                    return True
+                if kind == kinds.CU_GRAPH_NODE_TYPE_GRAPH:
+                    graphs.append(_checked(driver, driver.cuGraphChildGraphNodeGetGraph(node)))
+        return False
+
     def _destroy(self, graph: Any) -> None:  # noqa: ANN401
         if graph is not None and int(graph) != 0:
             _checked(self._driver, self._driver.cuGraphDestroy(graph))
@@ -246,13 +264,18 @@ def _destroy_executable(driver: Any, executable: Any) -> None:  # noqa: ANN401
 
 
 def _checked(driver: Any, answer: tuple[Any, ...]) -> Any:  # noqa: ANN401
-    """The values of a driver call's answer, or the error it reports."""
+    """The first value of a driver call's answer, or the error it reports."""
+    values = _answer(driver, answer)
+    return values[0] if values else None
+
+
+def _answer(driver: Any, answer: tuple[Any, ...]) -> list[Any]:  # noqa: ANN401
     status, *values = answer
     if int(status) != 0:
         _, name = driver.cuGetErrorName(status)
         _, words = driver.cuGetErrorString(status)
         raise RuntimeError(f"{_text(name)}: {_text(words)}")
-    return values[0] if values else None
+    return values
 
 
 def _text(value: Any) -> str:  # noqa: ANN401

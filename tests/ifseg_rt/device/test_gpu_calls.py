@@ -10,6 +10,7 @@ import ctypes
 import gc
 import inspect
 import threading
+from ctypes.util import find_library
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -37,11 +38,13 @@ class Driver:
     """Answers as ``cuda.bindings.driver`` does: a tuple, the status first."""
 
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL="thread local")
+    CUgraphNodeType = SimpleNamespace(CU_GRAPH_NODE_TYPE_HOST="host", CU_GRAPH_NODE_TYPE_GRAPH="graph")
 
     def __init__(self) -> None:
         self.answers = {"cuCtxGetCurrent": BEFORE, "cuStreamEndCapture": 500, "cuGraphInstantiate": 600}
         self.calls: list[tuple[Any, ...]] = []
         self.fails: dict[str, int] = {}
+        self.nodes: dict[int, list[tuple[str, int]]] = {}  # of every graph: kinds, and the graphs inside
         self.pinned: dict[int, Any] = {}
         self.real = real_driver()
 
@@ -64,6 +67,16 @@ class Driver:
         self.pinned[address] = memory
         self.calls.append(("cuMemHostAlloc", size, flags))
         return 0, address
+
+    def cuGraphGetNodes(self, graph: int, count: int) -> tuple[int, list[Any], int]:
+        nodes = self.nodes.get(graph, [("kernel", 0)])
+        return 0, nodes[:count], len(nodes)
+
+    def cuGraphNodeGetType(self, node: tuple[str, int]) -> tuple[int, str]:
+        return 0, node[0]
+
+    def cuGraphChildGraphNodeGetGraph(self, node: tuple[str, int]) -> tuple[int, int]:
+        return 0, node[1]
 
     def cuGetErrorName(self, status: int) -> tuple[int, bytes]:
         return 0, b"CUDA_ERROR_OUT_OF_MEMORY"
@@ -123,9 +136,7 @@ class Rig:
         return SimpleNamespace(handle=number, size=size, close=lambda: self.driver.calls.append(("free", number)))
 
     def load(self, name: str) -> Any:
-        return {"cuda.bindings.driver": self.driver, "cuda.core.utils": SimpleNamespace(StridedMemoryView=self.views)}[
-            name
-        ]
+        return self.driver if name == "cuda.bindings.driver" else SimpleNamespace(StridedMemoryView=self.views)
 
 
 @pytest.fixture
@@ -158,11 +169,7 @@ def test_opening_leaves_the_callers_context(rig: Rig) -> None:
 def test_a_missing_driver_is_told_with_a_remedy() -> None:
     if real_driver() is None:
         pytest.skip("cuda-bindings is not installed")
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        pass
-    else:
+    if find_library("cuda") is not None:
         pytest.skip("this machine has the driver")
     with pytest.raises(DeviceError, match="opening the GPU failed") as caught:
         Gpu()
@@ -182,8 +189,10 @@ def test_the_context_is_given_back_after_errors(gpu: Gpu, rig: Rig) -> None:
 
 def test_copies_and_waits(gpu: Gpu, rig: Rig) -> None:
     gpu.copy(1, 2, 3)
+    assert gpu.mark() == ("event", True)
     gpu.synchronize()
-    assert rig.driver.calls == [("cuMemcpyAsync", 1, 2, 3, STREAM), ("sync",)]
+    assert rig.driver.calls == [("cuMemcpyAsync", 1, 2, 3, STREAM), ("event", ("event", True)), ("sync",)]
+    assert gpu.milliseconds(2, 5.5) == 3.5
     gpu.follow(0)  # the default stream has a name of its own
     gpu.follow(9)
     gpu.lead(0)
@@ -228,6 +237,17 @@ def test_work_that_cannot_be_recorded_leaves_a_usable_stream(gpu: Gpu, rig: Rig)
     with pytest.raises(RuntimeError, match="CUDA_ERROR"):
         gpu.record(lambda: None)
     rig.driver.fails.clear()
+    gpu.record(lambda: None).launch()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_calls_back_is_not_repeated(gpu: Gpu, rig: Rig, nested: bool) -> None:
+    callback = [("kernel", 0), ("host", 0)]
+    rig.driver.nodes = {500: [("kernel", 0), ("graph", 501)], 501: callback} if nested else {500: callback}
+    with pytest.raises(RuntimeError, match="calls back into the program"):
+        gpu.record(lambda: None)
+    assert rig.driver.names() == ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphDestroy"]
+    rig.driver.nodes = {500: [("kernel", 0), ("graph", 501), ("memset", 0)]}
     gpu.record(lambda: None).launch()
 
 
@@ -283,9 +303,3 @@ def test_memory_for_readers(gpu: Gpu) -> None:
     assert seen == [STREAM], "the owner makes our stream wait"
     assert (view.address, view.shape, view.strides, view.dtype, view.device) == (64, (2, 3, 3), (99, 3, 1), "uint8", 0)
     assert view.owner[1] is frame
-
-
-def test_times(gpu: Gpu, rig: Rig) -> None:
-    assert gpu.mark() == ("event", True)
-    assert rig.driver.calls == [("event", ("event", True))]
-    assert gpu.milliseconds(2, 5.5) == 3.5

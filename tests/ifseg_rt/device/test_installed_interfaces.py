@@ -60,6 +60,9 @@ def test_the_driver() -> None:
         "cuStreamBeginCapture": (1, 2),
         "cuStreamEndCapture": (1,),
         "cuGraphInstantiate": (1, 0),
+        "cuGraphGetNodes": (1, 0),
+        "cuGraphNodeGetType": (1,),
+        "cuGraphChildGraphNodeGetGraph": (1,),
         "cuGraphLaunch": (1, 2),
         "cuGraphDestroy": (1,),
         "cuGraphExecDestroy": (1,),
@@ -69,6 +72,7 @@ def test_the_driver() -> None:
         takes(getattr(driver, name), *arguments)
     assert int(driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) == 1
     assert driver.CU_MEMHOSTALLOC_PORTABLE == 1
+    assert {"CU_GRAPH_NODE_TYPE_HOST", "CU_GRAPH_NODE_TYPE_GRAPH"} <= set(driver.CUgraphNodeType.__members__)
     # Errors come back as a status and are told by name; these two calls need no driver.
     status = driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY
     assert int(status) != 0
