@@ -1,38 +1,34 @@
-"""Readers of labelled pictures: each yields a BGR picture and a map of class indices, whatever the files look like.
-
-A reader is anything with the :class:`Dataset` members, so another layout (VOC, ADE20K, COCO-Stuff, Cityscapes) is one
-more class here and nothing else changes.
-"""
+"""A set of labelled pictures, however its files lie: every picture in BGR and a map of class indices."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.dataset_values import LabelValues, read_values
 from ifseg_rt.errors import SourceError
-
-IGNORED = -1
-"""Class index of pixels that no measurement counts."""
-
-_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
 class LabelledPicture:
-    """One picture and its truth; both are read from disk on demand."""
+    """One picture and its truth; both are read from disk on demand.
+
+    Attributes:
+        name: unique within the set.
+        picture_path: the picture.
+        label_path: its label values, 8 bits a pixel.
+        values: what the values stand for.
+    """
 
     name: str
     picture_path: Path
     label_path: Path
-    class_of_value: NDArray[np.int16]
+    values: LabelValues
 
     def picture(self) -> NDArray[np.uint8]:
         """Read the picture.
@@ -43,7 +39,9 @@ class LabelledPicture:
         Raises:
             SourceError: the file cannot be decoded.
         """
-        picture = cv2.imread(str(self.picture_path), cv2.IMREAD_COLOR)
+        # A picture is labelled as it is stored: turning it as its EXIF says would turn it away from its labels.
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        picture = cv2.imread(str(self.picture_path), flags)
         if picture is None:
             raise SourceError(f"cannot decode the picture {self.picture_path}")
         return picture.astype(np.uint8, copy=False)
@@ -52,90 +50,91 @@ class LabelledPicture:
         """Read the labels as class indices.
 
         Returns:
-            int16 ``[H, W]``: 0 .. classes-1, or :data:`IGNORED`.
+            int16 ``[H, W]``: 0 .. classes-1, or ``IGNORED``.
 
         Raises:
-            SourceError: the file is no single-channel 8-bit picture, or its size is not the picture's.
+            SourceError: the file is no 8-bit single-channel picture, or holds a value that the set does not have.
         """
-        from PIL import Image  # keeps palette PNGs as indices, which OpenCV would expand to colours
+        return self.values.classes_of(read_values(self.label_path), self.label_path)
 
-        with Image.open(self.label_path) as file:
-            if file.mode not in ("L", "P"):
-                raise SourceError(f"{self.label_path} has mode {file.mode}; labels are 8-bit indices (mode L or P)")
-            values = np.asarray(file, dtype=np.uint8)
-        return self.class_of_value[values]
+    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+        """Read picture and truth.
+
+        Raises:
+            SourceError: as for :meth:`picture` and :meth:`truth`, or the two differ in size.
+        """
+        picture, truth = self.picture(), self.truth()
+        if picture.shape[:2] != truth.shape:
+            (height, width), (rows, columns) = picture.shape[:2], truth.shape
+            raise SourceError(
+                f"{self.label_path} is {columns} x {rows} pixels and its picture {width} x {height}",
+                hint=f"the picture is {self.picture_path}",
+            )
+        return picture, truth
 
 
-class Dataset(Protocol):
-    """What the measurements need of a set of labelled pictures."""
+@dataclass(frozen=True)
+class PictureSet:
+    """Labelled pictures in a stable order.
+
+    Attributes:
+        name: of the set, for tables and records.
+        categories: the set's own class names in label order.
+        items: the pictures.
+        labels: which kind of label values was found, in words.
+        note: what has to be said with every figure measured on it, or nothing.
+        names_file: the published words for the classes, if there are any.
+    """
 
     name: str
     categories: tuple[str, ...]
-
-    def pictures(self, limit: int | None = None) -> Sequence[LabelledPicture]:
-        """Return the pictures in a stable order, evenly thinned to ``limit``."""
-        ...
-
-
-class LabelledImages:
-    """A folder of ``images/*.jpg``, ``labels/*.png`` (8-bit class values) and ``meta.json``.
-
-    ``images`` and ``labels`` lie in the folder itself or in its sub-folders (``train``, ...); all splits
-    found are read, so name the sub-folder to read only one. ``meta.json`` lies in the folder or in its parent:
-    ``{"classes": {"0": "sky", ...}, "ignore": 255}``. Classes are numbered by ascending label value, gaps allowed;
-    values that are not listed are ignored like the ignore value.
-
-    Args:
-        root: the folder.
-
-    Raises:
-        SourceError: no ``meta.json``, no classes in it, no pictures, or pictures without labels.
-    """
-
-    def __init__(self, root: Path) -> None:
-        meta_path = next((p for p in (root / "meta.json", root.parent / "meta.json") if p.is_file()), None)
-        if meta_path is None:
-            raise SourceError(
-                f"{root} holds no meta.json",
-                hint='expected images/*.jpg, labels/*.png and meta.json: {"classes": {"0": "sky", ...}, "ignore": 255}',
-            )
-        meta = json.loads(meta_path.read_text(encoding="utf-8"))
-        classes = {int(value): str(name) for value, name in meta.get("classes", {}).items()}
-        if not classes or min(classes) < 0 or max(classes) > 255:
-            raise SourceError(f'{meta_path}: "classes" must map label values 0..255 to names')
-        self.name = meta_path.parent.name
-        self.categories = tuple(classes[value] for value in sorted(classes))
-        self._class_of_value = np.full(256, IGNORED, np.int16)
-        for index, value in enumerate(sorted(classes)):
-            if value != meta.get("ignore"):
-                self._class_of_value[value] = index
-        self._pictures = self._find(root)
-
-    def _find(self, root: Path) -> list[LabelledPicture]:
-        folders = [root] if (root / "images").is_dir() else sorted(p.parent for p in root.glob("*/images"))
-        found: list[LabelledPicture] = []
-        for folder in folders:
-            for path in sorted(p for p in (folder / "images").iterdir() if p.suffix.lower() in _PICTURE_SUFFIXES):
-                label = folder / "labels" / f"{path.stem}.png"
-                if not label.is_file():
-                    raise SourceError(f"{path} has no labels: {label} is missing")
-                found.append(LabelledPicture(path.stem, path, label, self._class_of_value))
-        if not found:
-            raise SourceError(f"no pictures under {root}", hint="expected images/*.jpg here or one folder below")
-        return found
+    items: tuple[LabelledPicture, ...]
+    labels: str
+    note: str = ""
+    names_file: Path | None = None
 
     def pictures(self, limit: int | None = None) -> list[LabelledPicture]:
-        """Return the pictures ordered by split and name; with ``limit``, that many spread evenly over all of them."""
-        if limit is None or limit >= len(self._pictures):
-            return list(self._pictures)
-        chosen = np.linspace(0, len(self._pictures) - 1, max(limit, 1)).round().astype(int)
-        return [self._pictures[i] for i in chosen]
+        """Return all pictures; with ``limit``, that many spread evenly over all of them."""
+        if limit is None or limit >= len(self.items):
+            return list(self.items)
+        chosen = np.linspace(0, len(self.items) - 1, max(limit, 1)).round().astype(int)
+        return [self.items[i] for i in chosen]
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the names and sizes of all files, to tell two copies of a set apart in stored results."""
         digest = hashlib.sha256()
-        for item in self._pictures:
+        for item in self.items:
             for path in (item.picture_path, item.label_path):
                 digest.update(f"{path.name}:{path.stat().st_size}\n".encode())
         return digest.hexdigest()
+
+
+def open_set(name: str, root: Path | None = None, *, split: str | None = None, labels: str = "auto") -> PictureSet:
+    """Open one of the known sets, or any folder in the project's own layout.
+
+    Args:
+        name: a known set such as ``voc``, or a folder.
+        root: where the known set lies.
+        split: which part; ``None`` for the one that is usually evaluated.
+        labels: ``auto``, or ``raw`` or ``converted`` where both kinds of label values are in use.
+
+    Raises:
+        UsageError: an option is missing or does not fit.
+        SourceError: the files do not lie as expected.
+    """
+    from benchmarks.dataset_folder import open_folder
+    from benchmarks.dataset_known import KNOWN, open_known
+    from ifseg_rt.errors import UsageError
+
+    if name in KNOWN:
+        if root is None:
+            raise UsageError(f"--dataset {name} needs --root, the folder with the set", hint=KNOWN[name].expected)
+        return open_known(name, root, split=split, labels=labels)
+    if root is not None:
+        raise UsageError(f"there is no set {name!r}", hint=f"with --root, --dataset is one of {', '.join(KNOWN)}")
+    if labels != "auto":
+        raise UsageError("--labels is for the known sets; a folder says in its meta.json what its values are")
+    if not Path(name).is_dir():
+        raise SourceError(f"there is no folder {name}", hint=f"a folder, or one of {', '.join(KNOWN)} with --root")
+    return open_folder(Path(name) / split if split else Path(name))

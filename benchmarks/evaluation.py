@@ -1,91 +1,127 @@
-"""Runs a model over labelled pictures through the run time, exactly as a user's frames go through it."""
+"""Labels pictures with a model and counts what is right: through the run time, as a user's frames go, or in PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.datasets import LabelledPicture
-from benchmarks.metrics import Confusion, Scores
+from benchmarks.metrics import Confusion, Mistake, Scores
 from benchmarks.sheet import Example
-from benchmarks.tables import markdown_table, percent
 from ifseg_rt import Segmenter
+from ifseg_rt.errors import IfsegError
+
+Averaging = tuple[int, int] | None
+"""Neighbours and rounds of the refinement (specification, section 9), or ``None`` for none."""
+
+
+class Labeller(Protocol):
+    """One or more settings of a model, labelling a picture at its own resolution."""
+
+    def __call__(self, picture: NDArray[np.uint8]) -> Sequence[NDArray[Any]]:
+        """Label a picture ``[H, W, 3]`` BGR: one integer map ``[H, W]`` per setting."""
+        ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model with some settings of the refinement that are measured in one pass over the pictures.
+
+    Attributes:
+        model: its name in the tables.
+        averagings: one per label map that the labeller gives.
+        open: opens the labeller.
+    """
+
+    model: str
+    averagings: tuple[Averaging, ...]
+    open: Callable[[], AbstractContextManager[Labeller]]
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Scores of one model with one setting of the refinement."""
+    """What was counted for one model with one setting of the refinement."""
 
     model: str
-    refined: bool
+    averaging: Averaging
     scores: Scores
+    mistakes: tuple[Mistake, ...]
+
+    @property
+    def refined(self) -> bool:
+        """Whether the refinement was on."""
+        return self.averaging is not None
 
     @property
     def title(self) -> str:
+        """The model's name, and whether it was refined."""
         return f"{self.model}, refined" if self.refined else self.model
-
-    def to_dict(self) -> dict[str, object]:
-        """Return plain values, ready for JSON."""
-        return {"model": self.model, "refined": self.refined, **asdict(self.scores)}
 
 
 def evaluate(
-    model: Path,
+    run: Run,
     pictures: Sequence[LabelledPicture],
     classes: int,
     *,
-    refined: bool,
+    mistakes: int = 0,
     step: Callable[[], None] = lambda: None,
-) -> Scores:
-    """Score a model over pictures.
+) -> list[Quality]:
+    """Score a model over pictures, once per setting.
 
     Args:
-        model: ``model.onnx`` whose categories stand in the order of the classes.
+        run: the model; its categories stand in the order of the classes.
         pictures: what to run it on.
         classes: number of classes.
-        refined: with the kNN refinement of the sidecar's settings (specification, section 9) or without.
+        mistakes: how many of the most frequent mistakes to keep.
         step: called after every picture.
 
     Raises:
         ArtifactError: the model is missing or edited.
-        SourceError: a picture cannot be read, or nothing was counted.
+        SourceError: a picture or its labels cannot be read, or nothing was counted.
     """
-    confusion = Confusion(classes)
-    with Segmenter(model, refine=refined) as segmenter:
+    counts = [Confusion(classes) for _ in run.averagings]
+    with run.open() as labeller:
         for item in pictures:
-            confusion.add(item.truth(), segmenter(item.picture()).labels)
+            picture, truth = item.read()
+            if (truth >= 0).any():  # where nothing is counted the prediction does not matter
+                for confusion, labels in zip(counts, labeller(picture), strict=True):
+                    _add(confusion, item, truth, labels)
             step()
-    return confusion.scores()
+    return [
+        Quality(run.model, averaging, confusion.scores(), tuple(confusion.mistakes(mistakes)))
+        for averaging, confusion in zip(run.averagings, counts, strict=True)
+    ]
 
 
-def examples(model: Path, pictures: Sequence[LabelledPicture], *, refined: bool) -> list[Example]:
-    """Return pictures, truths and predictions for a sheet; arguments as for :func:`evaluate`."""
+def _add(confusion: Confusion, item: LabelledPicture, truth: NDArray[np.int16], labels: NDArray[Any]) -> None:
+    try:
+        confusion.add(truth, labels)
+    except IfsegError as error:
+        raise type(error)(f"{item.name}: {error}", hint=error.hint) from error
+
+
+def examples(run: Run, pictures: Sequence[LabelledPicture]) -> list[Example]:
+    """Return pictures, truths and predictions for a sheet, with the last of the run's settings."""
     rows: list[Example] = []
-    with Segmenter(model, refine=refined) as segmenter:
+    with run.open() as labeller:
         for item in pictures:
-            picture = item.picture()
-            rows.append(Example(picture, item.truth(), segmenter(picture).labels.astype(int)))
+            picture, truth = item.read()
+            rows.append(Example(item.name, picture, truth, np.asarray(labeller(picture)[-1]).astype(int)))
     return rows
 
 
-def quality_tables(rows: Sequence[Quality], categories: Sequence[str]) -> str:
-    """Return two Markdown tables in per cent: the scores of the whole set and the IoU of every class."""
-    whole = markdown_table(
-        ["model", "refinement", "mIoU", "aAcc", "mAcc"],
-        [
-            [
-                row.model,
-                "on" if row.refined else "off",
-                percent(row.scores.miou),
-                percent(row.scores.all_accuracy),
-                percent(row.scores.mean_accuracy),
-            ]
-            for row in rows
-        ],
-    )
-    single = markdown_table(
-        ["IoU", *(row.title for row in rows)],
-        [[name, *(percent(row.scores.iou[index]) for row in rows)] for index, name in enumerate(categories)],
-    )
-    return f"{whole}\n{single}"
+def segmenter_run(name: str, path: Path, averaging: Averaging, *, device: str = "auto", threads: int | None) -> Run:
+    """Return the run of an exported model, exactly as a user's frames go through it."""
+
+    @contextmanager
+    def opened() -> Iterator[Labeller]:
+        with Segmenter(path, refine=averaging or False, device=device, threads=threads) as segmenter:
+            yield lambda picture: [segmenter(picture).labels]
+
+    return Run(name, (averaging,), opened)

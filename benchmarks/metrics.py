@@ -19,6 +19,9 @@ class Scores:
         all_accuracy: right pixels / counted pixels (aAcc).
         mean_accuracy: mean over the labelled classes of right / labelled pixels (mAcc).
         iou: per class; ``None`` where a class is neither labelled nor predicted.
+        accuracy: per class, right / labelled pixels; ``None`` where a class is not labelled.
+        precision: per class, right / predicted pixels; ``None`` where a class is not predicted.
+        share: per class, labelled / counted pixels.
         pixels: counted pixels.
     """
 
@@ -26,7 +29,27 @@ class Scores:
     all_accuracy: float
     mean_accuracy: float
     iou: tuple[float | None, ...]
+    accuracy: tuple[float | None, ...]
+    precision: tuple[float | None, ...]
+    share: tuple[float, ...]
     pixels: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One class taken for another.
+
+    Attributes:
+        truth: index of the labelled class.
+        prediction: index of the predicted class.
+        pixels: how many.
+        share: of the pixels labelled as ``truth``.
+    """
+
+    truth: int
+    prediction: int
+    pixels: int
+    share: float
 
 
 class Confusion:
@@ -70,13 +93,35 @@ class Confusion:
             raise SourceError("no labelled pixel was counted, so there is nothing to score")
         hits = np.diag(self.matrix).astype(np.float64)
         labelled = self.matrix.sum(axis=1).astype(np.float64)
-        union = labelled + self.matrix.sum(axis=0) - hits
-        iou = np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
-        accuracy = np.divide(hits, labelled, out=np.full_like(hits, np.nan), where=labelled > 0)
+        predicted = self.matrix.sum(axis=0).astype(np.float64)
+        iou, accuracy = _ratio(hits, labelled + predicted - hits), _ratio(hits, labelled)
         return Scores(
             miou=float(np.nanmean(iou)),
             all_accuracy=float(hits.sum() / pixels),
             mean_accuracy=float(np.nanmean(accuracy)),
-            iou=tuple(None if np.isnan(value) else float(value) for value in iou),
+            iou=_known(iou),
+            accuracy=_known(accuracy),
+            precision=_known(_ratio(hits, predicted)),
+            share=tuple(float(value) for value in labelled / pixels),
             pixels=pixels,
         )
+
+    def mistakes(self, most: int) -> list[Mistake]:
+        """Return the ``most`` frequent pairs of a labelled and another, predicted class, most pixels first."""
+        wrong = self.matrix * (1 - np.eye(len(self.matrix), dtype=np.int64))
+        labelled = self.matrix.sum(axis=1)
+        found: list[Mistake] = []
+        for place in np.argsort(-wrong, axis=None, kind="stable")[:most]:
+            truth, prediction = (int(index) for index in np.unravel_index(place, wrong.shape))
+            pixels = int(wrong[truth, prediction])
+            if pixels:
+                found.append(Mistake(truth, prediction, pixels, pixels / int(labelled[truth])))
+        return found
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
+
+
+def _known(values: NDArray[np.float64]) -> tuple[float | None, ...]:
+    return tuple(None if np.isnan(value) else float(value) for value in values)

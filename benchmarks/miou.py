@@ -1,41 +1,35 @@
-"""Segmentation quality of the whole product path: words -> adapt -> export -> Segmenter.
+"""Segmentation quality on labelled pictures: mIoU, accuracies, every class, what is taken for what.
 
-``python -m benchmarks.miou --dataset FOLDER`` adapts the shipped model to the set's class names and reports the
-un-adapted and the adapted model, each with the refinement off and on. A finished model is measured with ``--model``.
-The table goes to stdout as Markdown, progress to stderr, everything with the machine's facts to ``--json``.
+``python -m benchmarks.miou --dataset FOLDER`` or ``--dataset ade20k --root FOLDER`` takes the whole product path: it
+adapts the shipped model to the set's class names, exports it, and reports the un-adapted and the adapted model, each
+with the refinement off and on. ``--base`` adapts another model; a finished one is measured with ``--model``. The
+tables go to stdout as Markdown, progress to stderr, everything with the machine's facts to ``--json``.
+
+Known sets: {known}. A FOLDER holds images/, labels/ and meta.json.
 """
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 import json
 import sys
 import tempfile
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.command import progress_bar, run_command
-from ifseg_rt.errors import SourceError, UsageError
+from benchmarks.command import natural, positive, progress_bar, run_command
 
 if TYPE_CHECKING:
-    from benchmarks.datasets import LabelledPicture
+    from benchmarks.datasets import LabelledPicture, PictureSet
     from benchmarks.evaluation import Quality
-    from ifseg_rt import Artifact
+    from benchmarks.miou_models import Candidate
 
 SHEET_ROWS = 6
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One exported model to measure, under the name it has in the table."""
-
-    name: str
-    path: Path
+_KNOWN = "camvid, voc, voc21, context, context60, ade20k, cocostuff, cocostuff-unseen, cityscapes"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,54 +39,80 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
-        prog="python -m benchmarks.miou", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+        prog="python -m benchmarks.miou",
+        description=(__doc__ or "").format(known=_KNOWN),
+        formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--dataset", type=Path, required=True, help="folder with images/, labels/ and meta.json")
-    parser.add_argument("--model", type=Path, help="measure this model.onnx, or this adapted ckpt.pt after an export")
-    parser.add_argument("--names", type=Path, help="a line per class in label order: name, synonym")
-    parser.add_argument("--base", default="micro", help="what to adapt: micro, a checkpoint or a hub id")
-    parser.add_argument("--steps", type=int, help="adaptation steps (default: as ifseg-rt --categories)")
-    parser.add_argument("--batch-size", type=int, help="artificial images per step (default: likewise)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the adaptation")
-    parser.add_argument("--size", help="input size, 512 or 384x640 (height x width; default: likewise)")
-    parser.add_argument("--limit", type=int, help="measure only this many pictures, spread over the set")
-    parser.add_argument("--json", type=Path, help="write all figures and facts here")
-    parser.add_argument("--sheet", type=Path, help="write a picture sheet of the last model here")
-    parser.add_argument("--keep", type=Path, help="keep the checkpoints and exported models in this folder")
+    what = parser.add_argument_group("what is measured on")
+    what.add_argument("--dataset", required=True, help="a known set, or a folder")
+    what.add_argument("--root", type=Path, help="where the known set lies")
+    what.add_argument("--split", help="part of the set (default: the one usually evaluated; of a folder: all)")
+    what.add_argument(
+        "--labels",
+        choices=("auto", "raw", "converted"),
+        default="auto",
+        help="kind of label values, where a set has two (default: told by file names and values)",
+    )
+    what.add_argument("--limit", type=positive, help="measure only this many pictures, spread over the set")
+    model = parser.add_argument_group("what is measured")
+    model.add_argument("--model", help="this model.onnx or model.engine, or this adapted ckpt.pt after an export")
+    model.add_argument("--base", default="micro", help="or adapt this: micro, a checkpoint or a hub id")
+    model.add_argument("--tokenizer", type=Path, help="folder with BPE files, for a base without them beside it")
+    model.add_argument("--names", type=Path, help="a line per class in label order (default: the published ones)")
+    model.add_argument("--steps", type=natural, help="adaptation steps (default: as ifseg-rt --categories)")
+    model.add_argument("--batch-size", type=positive, help="artificial images per step (default: likewise)")
+    model.add_argument("--adapted-only", action="store_true", help="leave the un-adapted model out")
+    model.add_argument("--seed", type=int, default=0, help="seed of the adaptation")
+    model.add_argument("--size", help="input size, 512 or 384x640 (height x width; default: likewise)")
+    model.add_argument(
+        "--resize",
+        choices=("stretch", "short"),
+        default="stretch",
+        help="stretch: every picture to the input size, as the run time does; short: short side 512, aspect ratio "
+        "kept, in PyTorch, as the published evaluation does",
+    )
+    model.add_argument("--refine", metavar="K,T", help="neighbours and rounds, or off (default: the model's own)")
+    model.add_argument("--device", default="auto", help="auto, cpu, cuda or tensorrt")
+    model.add_argument("--threads", type=positive, help="CPU threads of the run time")
+    out = parser.add_argument_group("what is written")
+    out.add_argument("--json", type=Path, help="write all figures and facts here")
+    out.add_argument("--markdown", type=Path, help="write the tables here as well")
+    out.add_argument("--sheet", type=Path, help="write a picture sheet of the last model here")
+    out.add_argument("--mistakes", type=natural, default=10, help="how many of the most frequent ones to list")
+    out.add_argument("--keep", type=Path, help="keep the checkpoints and exported models in this folder")
     return parser
 
 
 def _measure(options: Namespace) -> None:
-    from benchmarks.datasets import LabelledImages
-    from benchmarks.evaluation import quality_tables
+    from benchmarks.datasets import open_set
+    from benchmarks.miou_models import candidates
+    from benchmarks.quality_tables import quality_rows, quality_tables
+    from benchmarks.sheet import draw_sheet, write_sheet
 
-    if options.limit is not None and options.limit < 1:
-        raise UsageError(f"--limit {options.limit}: expected at least one picture")
     _fill_in(options)
-    data = LabelledImages(options.dataset)
+    data = open_set(options.dataset, options.root, split=options.split, labels=options.labels)
     pictures = data.pictures(options.limit)
     folder = tempfile.TemporaryDirectory() if options.keep is None else nullcontext(str(options.keep))
     with folder as place:
-        candidates = _candidates(options, data.categories, Path(place))
-        artifacts = _read_artifacts(candidates, data.categories)
-        rows = _score(candidates, pictures, len(data.categories))
+        measured = candidates(options, data, Path(place))
+        rows = _score(measured, pictures, len(data.categories), options.mistakes)
+        last = measured[-1]
         if options.sheet:
-            _write_sheet(options.sheet, candidates[-1].path, data.pictures(min(SHEET_ROWS, len(pictures))))
-    words = artifacts[-1].category_names
-    facts = {
-        "benchmark": "miou",
-        "dataset": data.name,
-        "dataset_sha256": data.fingerprint,
-        "pictures": len(pictures),
-        "classes": data.categories,
-        "categories": words,
-        **_settings(options, artifacts[-1]),
-    }
+            from benchmarks.evaluation import examples
+
+            shown = examples(last.runs[-1], data.pictures(min(SHEET_ROWS, len(pictures))))
+            write_sheet(options.sheet, draw_sheet(shown, last.categories, last.colors))
+    words = last.categories
+    names = [name if name == word else f"{name} ({word})" for name, word in zip(data.categories, words, strict=True)]
+    facts = _facts(options, data, len(pictures), last)
+    text = f"{_headline(facts)}\n\n{quality_tables(rows, names)}"
     if options.json:
-        made = {candidate.name: _origin(artifact) for candidate, artifact in zip(candidates, artifacts, strict=True)}
-        _write_json(options.json, {**facts, "models": made, "rows": [row.to_dict() for row in rows]})
-    labels = [name if name == word else f"{name} ({word})" for name, word in zip(data.categories, words, strict=True)]
-    sys.stdout.write(f"{_headline(facts)}\n\n{quality_tables(rows, labels)}")
+        made = {candidate.name: candidate.origin for candidate in measured}
+        _write_json(options.json, {**facts, "models": made, "rows": quality_rows(rows, data.categories)})
+    if options.markdown:
+        options.markdown.parent.mkdir(parents=True, exist_ok=True)
+        options.markdown.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
 
 
 def _fill_in(options: Namespace) -> None:
@@ -105,58 +125,56 @@ def _fill_in(options: Namespace) -> None:
         options.size = options.size or "x".join(map(str, DEFAULT_SIZE))
 
 
-def _candidates(options: Namespace, classes: Sequence[str], place: Path) -> list[Candidate]:
-    """Return the models to measure, made by the product's own commands where they do not exist yet."""
-    from benchmarks.product import adapt, export
-
-    place.mkdir(parents=True, exist_ok=True)
-    if options.model is not None:
-        if options.model.suffix == ".onnx":
-            return [Candidate(options.model.stem, options.model)]
-        export(options.model, place / f"{options.model.stem}.onnx", size=options.size)
-        return [Candidate(options.model.stem, place / f"{options.model.stem}.onnx")]
-    names = options.names
-    if names is None:
-        names = place / "names.txt"
-        names.write_text("\n".join(classes) + "\n", encoding="utf-8")
-    elif not names.is_file():
-        raise SourceError(f"there is no names file {names}")
-    made: list[Candidate] = []
-    for label, steps in (("un-adapted", 0), ("adapted", options.steps)):
-        if label == "adapted" and steps == 0:
-            break
-        checkpoint = place / f"{label}.pt"
-        adapt(options.base, names, checkpoint, steps=steps, batch_size=options.batch_size, seed=options.seed)
-        export(checkpoint, checkpoint.with_suffix(".onnx"), size=options.size)
-        made.append(Candidate(label, checkpoint.with_suffix(".onnx")))
-    return made
-
-
-def _read_artifacts(candidates: Sequence[Candidate], classes: Sequence[str]) -> list[Artifact]:
-    """Return the models' sidecars; the categories must be as many as the classes, and stand in their order."""
-    from ifseg_rt import read_artifact
-
-    artifacts = [read_artifact(candidate.path) for candidate in candidates]
-    for candidate, artifact in zip(candidates, artifacts, strict=True):
-        if len(artifact.categories) != len(classes):
-            raise UsageError(
-                f"{candidate.path.name} has {len(artifact.categories)} categories, the set has {len(classes)} classes",
-                hint="the categories must stand in label order: " + ", ".join(classes),
-            )
-    return artifacts
-
-
-def _score(candidates: Sequence[Candidate], pictures: Sequence[LabelledPicture], classes: int) -> list[Quality]:
-    from benchmarks.evaluation import Quality, evaluate
+def _score(
+    measured: Sequence[Candidate], pictures: Sequence[LabelledPicture], classes: int, mistakes: int
+) -> list[Quality]:
+    from benchmarks.evaluation import evaluate
 
     rows: list[Quality] = []
     with progress_bar() as bar:
-        for candidate, refined in itertools.product(candidates, (False, True)):
-            task = bar.add_task(f"{candidate.name}{', refined' if refined else ''}", total=len(pictures))
-            step = partial(bar.advance, task)
-            scores = evaluate(candidate.path, pictures, classes, refined=refined, step=step)
-            rows.append(Quality(candidate.name, refined, scores))
+        for run in (run for candidate in measured for run in candidate.runs):
+            settings = " and ".join("refined" if averaging else "unrefined" for averaging in run.averagings)
+            task = bar.add_task(f"{run.model}, {settings}", total=len(pictures))
+            rows += evaluate(run, pictures, classes, mistakes=mistakes, step=partial(bar.advance, task))
     return rows
+
+
+def _facts(options: Namespace, data: PictureSet, pictures: int, last: Candidate) -> dict[str, object]:
+    ready = options.model is not None
+    names: Path | None = None if ready else options.names or data.names_file
+    return {
+        "benchmark": "miou",
+        "dataset": data.name,
+        "dataset_sha256": data.fingerprint,
+        "pictures": pictures,
+        "pictures_in_set": len(data.items),
+        "labels": data.labels,
+        "note": data.note,
+        "classes": data.categories,
+        "categories": last.categories,
+        "names_file": names.name if names else None,
+        "names_sha256": hashlib.sha256(names.read_bytes()).hexdigest() if names else None,
+        "model": Path(options.model).name if ready else None,
+        "base": None if ready else str(options.base),
+        "steps": None if ready else options.steps,
+        "batch_size": None if ready else options.batch_size,
+        "seed": None if ready else options.seed,
+        "size": last.size,
+        "resize": options.resize,
+    }
+
+
+def _headline(facts: dict[str, object]) -> str:
+    parts = [f"{facts['dataset']}: {facts['pictures']} pictures"]
+    if facts["pictures"] != facts["pictures_in_set"]:
+        parts[0] += f" of {facts['pictures_in_set']}"
+    if facts["model"]:
+        parts.append(f"model {facts['model']}")
+    else:
+        steps = facts["steps"] if facts["steps"] is not None else "default"
+        parts.append(f"names {facts['names_file'] or 'of the set'}, base {facts['base']}, steps {steps}")
+    lines = [", ".join([*parts, f"input {facts['size']}"]), f"Labels: {facts['labels']}.", str(facts["note"])]
+    return "\n".join(line for line in lines if line)
 
 
 def _write_json(path: Path, record: dict[str, object]) -> None:
@@ -164,57 +182,6 @@ def _write_json(path: Path, record: dict[str, object]) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**record, "machine": machine_facts()}, indent=1) + "\n", encoding="utf-8")
-
-
-def _write_sheet(path: Path, model: Path, pictures: Sequence[LabelledPicture]) -> None:
-    import cv2
-
-    from benchmarks.evaluation import examples
-    from benchmarks.sheet import draw_sheet
-    from ifseg_rt import read_artifact
-
-    artifact = read_artifact(model)
-    sheet = draw_sheet(
-        examples(model, pictures, refined=True), artifact.category_names, [c.color for c in artifact.categories]
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), sheet):
-        raise SourceError(f"cannot write the picture sheet {path}")
-
-
-def _settings(options: Namespace, artifact: Artifact) -> dict[str, object]:
-    ready = options.model is not None
-    return {
-        "names_file": options.names.name if options.names else None,
-        "model": options.model.name if ready else None,
-        "base": None if ready else str(options.base),
-        "steps": None if ready else options.steps,
-        "batch_size": None if ready else options.batch_size,
-        "seed": None if ready else options.seed,
-        "size": f"{artifact.preprocess.height}x{artifact.preprocess.width}",
-    }
-
-
-def _origin(artifact: Artifact) -> dict[str, object]:
-    """Return what the sidecar says of how the model was made and how exactly its graph computes the same."""
-    import msgspec
-
-    return {
-        "provenance": artifact.provenance,
-        "parity": msgspec.to_builtins(artifact.parity),
-        "refinement": msgspec.to_builtins(artifact.refinement),
-        "tools": artifact.tools,
-    }
-
-
-def _headline(facts: dict[str, object]) -> str:
-    parts = [f"{facts['dataset']}: {facts['pictures']} pictures"]
-    if facts["model"]:
-        parts.append(f"model {facts['model']}")
-    else:
-        steps = facts["steps"] if facts["steps"] is not None else "default"
-        parts.append(f"names {facts['names_file'] or 'of the set'}, base {facts['base']}, steps {steps}")
-    return ", ".join([*parts, f"input {facts['size']}"])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,14 @@ from ifseg_rt.errors import IfsegError
 
 
 def adapt(
-    base: str, names_file: Path, out: Path, *, steps: int | None, batch_size: int | None = None, seed: int = 0
+    base: str,
+    names_file: Path,
+    out: Path,
+    *,
+    steps: int | None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    tokenizer: Path | None = None,
 ) -> None:
     """Write ``out``: the model ``base`` adapted to the categories of ``names_file``.
 
@@ -26,12 +33,13 @@ def adapt(
         steps: adaptation steps; 0 only sets the vocabulary, ``None`` is the command's own default.
         batch_size: artificial images per step; ``None`` is the command's own default.
         seed: random seed.
+        tokenizer: folder with BPE files, for a base without them beside it.
 
     Raises:
         IfsegError: the command failed; it has said why on stderr.
     """
     arguments = ["--base", base, "--categories-file", str(names_file), "--out", str(out), "--seed", str(seed)]
-    for option, value in (("--steps", steps), ("--batch-size", batch_size)):
+    for option, value in (("--steps", steps), ("--batch-size", batch_size), ("--tokenizer", tokenizer)):
         if value is not None:
             arguments += [option, str(value)]
     run_step("train.adapt", arguments)

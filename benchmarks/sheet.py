@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.datasets import IGNORED
+from benchmarks.dataset_values import IGNORED
+from ifseg_rt.errors import SourceError
 
 _TILE_WIDTH = 320
 _BAR_HEIGHT = 28
@@ -17,6 +19,7 @@ _GAP = 3
 _GROUND = 24
 _INK = (235, 235, 235)
 _WRONG = (60, 60, 230)
+_PER_BAR = 8
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,22 @@ class Example:
     """One row of the sheet.
 
     Attributes:
+        name: of the picture.
         picture: uint8 ``[H, W, 3]`` BGR.
         truth: integers ``[H, W]``, class indices or ``IGNORED``.
         prediction: integers ``[H, W]``, class indices.
     """
 
+    name: str
     picture: NDArray[np.uint8]
     truth: NDArray[np.integer]
     prediction: NDArray[np.integer]
+
+    @property
+    def right(self) -> float | None:
+        """Share of the counted pixels that are right; ``None`` where none is counted."""
+        counted = self.truth != IGNORED
+        return float((self.truth == self.prediction)[counted].mean()) if counted.any() else None
 
 
 def draw_sheet(
@@ -45,14 +56,35 @@ def draw_sheet(
         colors: RGB per category.
 
     Returns:
-        uint8 ``[H, 4 * 320, 3]`` BGR: picture, truth (ignored pixels black), prediction, errors (red) per row, and a
-        legend of all categories below.
+        uint8 ``[H, 4 * 320, 3]`` BGR: for every picture its name and share of right pixels, then picture, truth
+        (ignored pixels black), prediction and errors (red); below, a legend of the categories that occur.
     """
     palette = np.zeros((len(names) + 1, 3), np.uint8)  # the last row stays black: index -1 is "ignored"
     palette[:-1] = np.asarray(colors, np.uint8)[:, ::-1]
-    bars = [_bar(["picture", "truth", "prediction", "errors"])]
-    bars += [_row(example, palette) for example in examples]
-    return np.vstack([*bars, *_legend(names, palette)])
+    parts = [_bar(["picture", "truth (black: not counted)", "prediction", "errors (red)"])]
+    for example in examples:
+        right = "nothing counted" if example.right is None else f"{100 * example.right:.1f} % right"
+        parts += [_bar([f"{example.name}: {right}"]), _row(example, palette)]
+    present = sorted(
+        {int(i) for example in examples for i in np.union1d(example.truth, example.prediction)} - {IGNORED}
+    )
+    parts += _legend([names[i] for i in present], palette[present])
+    return np.vstack(parts)
+
+
+def write_sheet(path: Path, sheet: NDArray[np.uint8]) -> None:
+    """Write the sheet as the file's ending says.
+
+    Raises:
+        SourceError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        written = cv2.imwrite(str(path), sheet)
+    except cv2.error:
+        written = False
+    if not written:
+        raise SourceError(f"cannot write the picture sheet {path}", hint="its name ends with .png or .jpg")
 
 
 def _row(example: Example, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -71,10 +103,10 @@ def _row(example: Example, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return row
 
 
-def _bar(texts: Sequence[str], swatches: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+def _bar(texts: Sequence[str], swatches: NDArray[np.uint8] | None = None, columns: int = 4) -> NDArray[np.uint8]:
     bar = np.full((_BAR_HEIGHT, 4 * _TILE_WIDTH, 3), _GROUND, np.uint8)
     for column, text in enumerate(texts):
-        left = column * (4 * _TILE_WIDTH // max(4, len(texts))) + 8
+        left = column * (4 * _TILE_WIDTH // columns) + 8
         if swatches is not None:
             cv2.rectangle(bar, (left, 7), (left + 14, 21), swatches[column].tolist(), cv2.FILLED)
             left += 22
@@ -82,6 +114,6 @@ def _bar(texts: Sequence[str], swatches: NDArray[np.uint8] | None = None) -> NDA
     return bar
 
 
-def _legend(names: Sequence[str], palette: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    per_bar = 8
-    return [_bar(names[i : i + per_bar], palette[i : i + per_bar]) for i in range(0, len(names), per_bar)]
+def _legend(names: Sequence[str], colors: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    starts = range(0, len(names), _PER_BAR)
+    return [_bar(names[i : i + _PER_BAR], colors[i : i + _PER_BAR], _PER_BAR) for i in starts]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.metrics import Confusion
+from benchmarks.metrics import Confusion, Mistake
 from ifseg_rt.errors import SourceError
+from ifseg_rt.labels import upsample_labels
 
 
 def test_hand_made_case() -> None:
@@ -23,7 +23,18 @@ def test_hand_made_case() -> None:
     assert scores.miou == 0.5
     assert scores.all_accuracy == pytest.approx(2 / 3)
     assert scores.mean_accuracy == pytest.approx(0.75)
+    assert scores.accuracy == (0.5, 1.0, None)
+    assert scores.precision == (1.0, 0.5, None)
+    assert scores.share == pytest.approx((2 / 3, 1 / 3, 0))
     assert scores.pixels == 3
+
+
+def test_mistakes_are_listed_by_size() -> None:
+    confusion = Confusion(3)
+    confusion.add(np.array([[0, 0, 0, 0, 1, 1, 1, 2]]), np.array([[0, 0, 1, 1, 2, 2, 2, 2]]))
+    assert confusion.mistakes(9) == [Mistake(1, 2, 3, 1.0), Mistake(0, 1, 2, 0.5)]
+    assert confusion.mistakes(1) == [Mistake(1, 2, 3, 1.0)]
+    assert confusion.mistakes(0) == []
 
 
 def test_a_class_predicted_but_never_labelled_counts_as_zero() -> None:
@@ -62,8 +73,8 @@ def test_golden_evaluation(shared: Path, array: str, suffix: str) -> None:
     total = Confusion(5)
     for name, grid in (("s0", (32, 43)), ("s1", (43, 32))):
         truth = golden[f"{name}/gt"]
-        values = golden[f"{name}/{array}"][:-1].reshape(*grid, 5)
-        prediction = cv2.resize(values, truth.shape[::-1], interpolation=cv2.INTER_LINEAR).argmax(axis=2)
+        values = golden[f"{name}/{array}"][:-1].T.reshape(5, *grid)
+        prediction = upsample_labels(values, *truth.shape)
         one = Confusion(5)
         one.add(truth, prediction)
         total.add(truth, prediction)
