@@ -93,7 +93,7 @@ def _verdict(record: Record) -> str:
     title = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}[record["key"]["path"]]
     where = f"compute capability {record['compute_capability']}" if record.get("compute_capability") else "this GPU"
     if failed(record):
-        return f"{title} does not run on {where}: {record['failed']}"
+        return f"{title} did not run on {where}: {record['failed']}"
     return f"{title} runs on {where}."
 
 

@@ -90,10 +90,13 @@ class PlainSegmenter:
         return ((pixels.permute(2, 0, 1)[None].float() / 255 - self.mean) / self.std).to(self.dtype)
 
     @torch.inference_mode()
-    def on_device(self, image: Tensor, height: int, width: int) -> Tensor:
-        """Normalised image on the device -> labels ``[height, width]`` on the device."""
+    def on_device(self, frame: Tensor) -> Tensor:
+        """uint8 ``[H, W, 3]`` BGR frame on the device -> labels ``[H, W]`` on the device."""
+        planes = frame.flip(2).permute(2, 0, 1)[None].float()
+        resized = F.interpolate(planes, size=self.size, mode="bilinear", align_corners=False)
+        image = ((resized / 255 - self.mean) / self.std).to(self.dtype)
         logits, features = self._network(image)
-        return self.labels(self.refine(logits, features), height, width)
+        return self.labels(self.refine(logits, features), frame.shape[0], frame.shape[1])
 
     def refine(self, logits: Tensor, features: Tensor) -> Tensor:
         """``[1, n, C]`` logits, ``[1, Cf, h, w]`` features -> refined probabilities ``[1, n, C]`` float32."""
