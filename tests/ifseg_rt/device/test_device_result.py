@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,49 @@ def test_a_segmenter_on_the_host_says_why(model_path: Path, on_gpu: Any) -> None
             segmenter.on_device(picture(0))
         with pytest.raises(SourceError, match="must be a NumPy array"):
             segmenter(on_gpu(picture(0)))
+
+
+@pytest.mark.parametrize("asked", [{"copy": True}, {"dl_device": (1, 0)}, {"dl_device": (2, 1)}])
+def test_what_readers_cannot_have(open_device: Any, asked: dict[str, Any]) -> None:
+    path, _, _ = open_device()
+    result = path.run_on_device(picture(0), "bgr", None)
+    result.labels.__dlpack__(stream=-1, max_version=(1, 0), dl_device=(2, 0), copy=False)
+    with pytest.raises(BufferError, match="without a copy"):
+        result.labels.__dlpack__(**asked)
+
+
+def test_a_result_given_back_as_a_frame_is_no_deadlock(open_device: Any) -> None:
+    path, gpu, _ = open_device()
+    result = path.run_on_device(picture(0), "bgr", None)
+    errors: list[BaseException] = []
+
+    def view(frame: Any) -> Any:  # asks the owner for the memory, as cuda.core does
+        frame.__dlpack__(stream=gpu.stream_address)
+        raise BufferError("float32 is no picture")
+
+    def work() -> None:
+        try:
+            path.run(result.probabilities, "bgr")
+        except SourceError as error:
+            errors.append(error)
+
+    gpu.view = view
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+    assert "float32 is no picture" in str(errors[0])
+
+
+def test_memory_that_its_owner_refuses_is_a_source_error(open_device: Any) -> None:
+    class Refusing:
+        """As a tensor with a gradient does."""
+
+        @property
+        def __cuda_array_interface__(self) -> dict[str, Any]:
+            raise RuntimeError("it requires a gradient, use .detach()")
+
+    path, gpu, _ = open_device()
+    gpu.view = lambda frame: frame.__cuda_array_interface__
+    with pytest.raises(SourceError, match="Refusing on the GPU cannot be read: it requires a gradient"):
+        path.run(Refusing(), "bgr")

@@ -141,6 +141,20 @@ def test_a_run_that_fails_is_a_device_error_and_the_next_frame_works(watch: Any)
     assert path.graph_refusal is None
 
 
+@pytest.mark.parametrize("error", [DeviceError("no second context"), RuntimeError("no second context\n")])
+def test_a_question_that_fails_only_costs_the_recording(open_device: Any, error: Exception) -> None:
+    path, gpu, _ = open_device()
+
+    def why_not() -> None:
+        raise error
+
+    path._recorder._why_not = why_not
+    labels = [path.run(picture(0), "bgr").labels for _ in range(4)]
+    assert all(np.array_equal(found, labels[0]) for found in labels)
+    assert gpu.launches == 0
+    assert str(path.graph_refusal).endswith("no second context")
+
+
 def test_kernels_get_the_planned_places(open_device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path, gpu, network = open_device(cuda_graph=False)
     artifact = path._artifact
