@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from export import parity
 from export.freeze import FrozenSegmenter
 from export.onnx_writer import write_onnx
 from export.parity import ParityReport, measure_parity
@@ -40,6 +41,21 @@ def test_the_same_model_agrees(smallest: IFSegModel, graph: tuple[FrozenSegmente
     assert report.pictures == 3
     assert report.label_agreement == pytest.approx(1.0)
     assert report.record().pictures == 3
+
+
+def test_every_picture_is_compared(
+    smallest: IFSegModel, graph: tuple[FrozenSegmenter, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    run_graph = parity._run_graph
+
+    def record(path: Path, batch: int, inputs: np.ndarray) -> list[parity._Scores]:
+        seen.append(inputs)
+        return run_graph(path, batch, inputs)
+
+    monkeypatch.setattr(parity, "_run_graph", record)
+    compare(smallest, graph)
+    assert len(np.unique(seen[0].reshape(3, -1), axis=0)) == 3
 
 
 def test_another_model_is_noticed(smallest: IFSegModel, graph: tuple[FrozenSegmenter, Path]) -> None:
