@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from export.biases import BiasForm
-    from export.precision import Precision
+    from export.precision import AttentionForm, Precision
     from ifseg_rt.artifact import Artifact
     from train.model import IFSegModel
 
@@ -28,6 +28,7 @@ def export_onnx(
     opset: int | None = None,
     biases: BiasForm = "auto",
     precision: Precision = "fp32",
+    attention: AttentionForm | None = None,
 ) -> Artifact:
     """Writes ``model.onnx`` and its sidecar ``model.json``, checked against the model.
 
@@ -40,10 +41,12 @@ def export_onnx(
         neighbours: patches that the refinement averages (spec 9).
         rounds: how often it averages.
         pictures: folder of pictures for the parity check; ``None`` for the shipped ones.
-        opset: ONNX operator set, 18, 20 or 22; ``None`` for the default.
-        biases: position biases as small ``"factors"`` that a run time folds when it opens the model, or as
-            ``"tables"``, a larger file for builders that do not fold; ``"auto"`` takes factors for small models.
-        precision: ``"fp32"``, or ``"fp16"`` or ``"bf16"`` for GPUs; inputs and outputs stay float32.
+        opset: ONNX operator set, 18, 20, 22 or 23; ``None`` for the default.
+        biases: position biases as small ``"factors"`` that a run time folds when it opens the model (``"auto"``), or
+            as ``"tables"``, twice the file, for builders that do not fold.
+        precision: ``"fp32"``; ``"fp16"`` or ``"bf16"`` for GPUs; ``"int8"`` for CPUs. Inputs and outputs stay float32.
+        attention: ``"plain"`` operators, or ``"fused"``, faster in ONNX Runtime on a CPU and unknown to others;
+            ``None`` for fused with int8 and plain otherwise.
 
     Returns:
         The sealed sidecar.
@@ -68,6 +71,7 @@ def export_onnx(
         opset=opset,
         biases=biases,
         precision=precision,
+        attention=attention,
         pictures=None if pictures is None else Path(pictures),
     )
     return export_model(model, Path(path), settings, categories=categories).artifact

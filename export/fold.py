@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.biases import Block
-from export.precision import LowLinear
+from export.precision import AttentionForm, LowLinear
 from train.model.attention import BiasedAttention
 
 
@@ -18,8 +18,9 @@ class FrozenAttention(nn.Module):
     weights of a row sum to one, so a value bias reaches every row unchanged: moved into the output bias.
     """
 
-    def __init__(self, attention: BiasedAttention, dtype: torch.dtype) -> None:
+    def __init__(self, attention: BiasedAttention, dtype: torch.dtype, form: AttentionForm = "plain") -> None:
         super().__init__()
+        self.form = form
         self.heads, self.head_dim = attention.heads, attention.head_dim
         width = self.heads * self.head_dim
         self.q = LowLinear(width, width, dtype=dtype)
@@ -37,6 +38,8 @@ class FrozenAttention(nn.Module):
 
     def forward(self, query: Tensor, memory: Tensor, batch: int, blocks: list[Block], biases: list[Tensor]) -> Tensor:
         """``query [B * T, D]``, ``memory [B * S, D]``, one ``[H, rows, keys]`` bias per block -> ``[B * T, D]``."""
+        if self.form == "fused":
+            return self._fused(query, memory, batch, blocks, biases)
         shape = (batch, -1, self.heads, self.head_dim)
         q = self.q(query).reshape(shape).permute(0, 2, 1, 3)
         k = self.k(memory).reshape(shape).permute(0, 2, 3, 1)
@@ -48,6 +51,25 @@ class FrozenAttention(nn.Module):
             parts.append(torch.matmul(weights, v[:, :, : block.keys]))
         heads = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
         out: Tensor = self.out(heads.permute(0, 2, 1, 3).reshape(-1, self.heads * self.head_dim))
+        return out
+
+    def _fused(self, query: Tensor, memory: Tensor, batch: int, blocks: list[Block], biases: list[Tensor]) -> Tensor:
+        shape = (batch, -1, self.heads * self.head_dim)
+        q, k, v = (rows.reshape(shape) for rows in (self.q(query), self.k(memory), self.v(memory)))
+        parts = [
+            torch.onnx.ops.attention(
+                q[:, block.start : block.stop],
+                k[:, : block.keys],
+                v[:, : block.keys],
+                bias[None],
+                q_num_heads=self.heads,
+                kv_num_heads=self.heads,
+                scale=1.0,
+            )[0]
+            for block, bias in zip(blocks, biases, strict=True)
+        ]
+        heads = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        out: Tensor = self.out(heads.flatten(0, 1))
         return out
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from export.backbone import feature_rows
 from export.biases import BiasForm, Block, CompactBiases, choose_biases, self_blocks
 from export.fold import FrozenAttention, fold_input_shift
-from export.precision import DTYPES, Precision, WideLayerNorm, low_linear
+from export.precision import DTYPES, AttentionForm, Precision, WideLayerNorm, low_linear
 from ifseg_rt.errors import UsageError, VocabularyError
 from train.model import IFSegModel
 from train.model.decoder import DecoderLayer
@@ -49,10 +49,10 @@ class FrozenFeedForward(nn.Module):
 class FrozenEncoderLayer(nn.Module):
     """Spec 6 on flat rows."""
 
-    def __init__(self, layer: EncoderLayer, dtype: torch.dtype) -> None:
+    def __init__(self, layer: EncoderLayer, dtype: torch.dtype, form: AttentionForm) -> None:
         super().__init__()
         self.norm = WideLayerNorm(layer.self_attn_layer_norm, dtype)
-        self.attention = FrozenAttention(layer.self_attn, dtype)
+        self.attention = FrozenAttention(layer.self_attn, dtype, form)
         self.norm_after = WideLayerNorm(layer.attn_ln)
         self.feed_forward = FrozenFeedForward(layer, dtype)
 
@@ -67,14 +67,22 @@ class FrozenEncoderLayer(nn.Module):
 class FrozenDecoderLayer(nn.Module):
     """Spec 7 on flat rows. ``first:first + queries`` are the rows whose result anybody reads; all rows are keys."""
 
-    def __init__(self, layer: DecoderLayer, first: int, queries: int, blocks: list[Block], dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        layer: DecoderLayer,
+        first: int,
+        queries: int,
+        blocks: list[Block],
+        dtype: torch.dtype,
+        form: AttentionForm,
+    ) -> None:
         super().__init__()
         self.first, self.queries, self.blocks = first, queries, blocks
         self.self_norm = WideLayerNorm(layer.self_attn_layer_norm, dtype)
-        self.self_attention = FrozenAttention(layer.self_attn, dtype)
+        self.self_attention = FrozenAttention(layer.self_attn, dtype, form)
         self.self_norm_after = WideLayerNorm(layer.self_attn_ln)
         self.cross_norm = WideLayerNorm(layer.encoder_attn_layer_norm, dtype)
-        self.cross_attention = FrozenAttention(layer.encoder_attn, dtype)
+        self.cross_attention = FrozenAttention(layer.encoder_attn, dtype, form)
         self.cross_norm_after = WideLayerNorm(layer.cross_attn_ln)
         self.feed_forward = FrozenFeedForward(layer, dtype)
 
@@ -109,6 +117,7 @@ class FrozenSegmenter(nn.Module):
         rounds: how often it averages.
         biases: form of the position biases, see :mod:`export.biases`.
         precision: of weights and matrix products, see :mod:`export.precision`; inputs and outputs stay float32.
+        attention: how it is written, likewise.
 
     Raises:
         UsageError: settings that do not fit the grid, or a grid outside the model's position table.
@@ -135,6 +144,7 @@ class FrozenSegmenter(nn.Module):
         rounds: int = 25,
         biases: BiasForm = "auto",
         precision: Precision = "fp32",
+        attention: AttentionForm = "plain",
     ) -> None:
         super().__init__()
         if not len(model.category_embedding):
@@ -156,7 +166,7 @@ class FrozenSegmenter(nn.Module):
             )
         self.neighbours = neighbours
         config, encoder, decoder = model.config, model.encoder, model.decoder
-        self.precision, self.dtype = precision, DTYPES[precision]
+        self.precision, self.attention, self.dtype = precision, attention, DTYPES[precision]
         dtype = self.dtype
 
         self.features = feature_rows(encoder.embed_images, size, dtype)
@@ -165,7 +175,7 @@ class FrozenSegmenter(nn.Module):
         self.patch_norm = WideLayerNorm(encoder.patch_layernorm_embedding)
         text = encoder.layernorm_embedding(encoder.embed_tokens(model.prompt_ids) + encoder.type_embedding.weight[0])
         self.register_buffer("text", text.clone())
-        self.encoder_layers = nn.ModuleList(FrozenEncoderLayer(layer, dtype) for layer in encoder.layers)  # type: ignore[arg-type]
+        self.encoder_layers = nn.ModuleList(FrozenEncoderLayer(layer, dtype, attention) for layer in encoder.layers)  # type: ignore[arg-type]
         self.encoder_norm = WideLayerNorm(encoder.layer_norm)
 
         # The row after the last patch is read by nobody: with a causal mask not even as a key.
@@ -180,7 +190,7 @@ class FrozenSegmenter(nn.Module):
         self.embed_norm = WideLayerNorm(decoder.layernorm_embedding)
         self.register_buffer("bos", decoder.layernorm_embedding(encoder.embed_tokens.weight[BOS_ID])[None].clone())
         self.decoder_layers = nn.ModuleList(
-            FrozenDecoderLayer(layer, first, count, layer_blocks, dtype)  # type: ignore[arg-type]
+            FrozenDecoderLayer(layer, first, count, layer_blocks, dtype, attention)  # type: ignore[arg-type]
             for layer, first, count, layer_blocks in zip(decoder.layers, first_rows, queries, blocks, strict=True)
         )
         self.decoder_norm = WideLayerNorm(decoder.layer_norm)

@@ -14,14 +14,16 @@ from ifseg_rt.errors import ExportError
 
 if TYPE_CHECKING:
     from export.freeze import FrozenSegmenter
-    from export.precision import Precision
+    from export.precision import AttentionForm, Precision
 
 INPUT_NAME = "image"
 # 20 has Gelu as one operator: ONNX Runtime does not recognise all the pieces it is cut into below (18).
 DEFAULT_OPSET = 20
 # The first one in which convolutions take bfloat16.
 BF16_OPSET = 22
-OPSETS = (18, 20, BF16_OPSET)
+# The first one with an Attention operator.
+FUSED_OPSET = 23
+OPSETS = (18, 20, BF16_OPSET, FUSED_OPSET)
 # Protobuf refuses messages of 2 GiB, and ONNX Runtime parses a message into memory while it maps a file of weights
 # beside it: base (532 MB) opens in 2.4 s with at most 1.3 GB like that, and in 2.9 s with 1.8 GB from one file.
 SINGLE_FILE_LIMIT = 256_000_000
@@ -49,10 +51,10 @@ def write_onnx(
     import torch
 
     from export.freeze import OUTPUT_NAMES
+    from export.int8 import quantise_linears
 
     image = torch.zeros(frozen.batch, 3, *frozen.size)
-    external = weight_bytes(frozen) > single_file_limit
-    files = [path, path.with_name(path.name + ".data")] if external else [path]
+    files = [path]
     try:
         with _silence():
             program: Any = torch.onnx.export(
@@ -64,7 +66,12 @@ def write_onnx(
                 output_names=list(OUTPUT_NAMES),
                 verbose=False,
             )
+            if frozen.precision == "int8":
+                quantise_linears(program.model)
             _forget_origin(program.model)
+            external = _constant_bytes(program.model) > single_file_limit
+            if external:
+                files.append(path.with_name(path.name + ".data"))
             program.save(path, external_data=external)
             onnx.checker.check_model(str(path), full_check=True)
     except OSError as error:
@@ -74,14 +81,21 @@ def write_onnx(
     return files
 
 
-def default_opset(precision: Precision) -> int:
-    """The operator set that a precision is written in unless asked otherwise."""
+def default_opset(precision: Precision, attention: AttentionForm = "plain") -> int:
+    """The operator set that a graph is written in unless asked otherwise."""
+    if attention == "fused":
+        return FUSED_OPSET
     return BF16_OPSET if precision == "bf16" else DEFAULT_OPSET
 
 
 def weight_bytes(frozen: FrozenSegmenter) -> int:
-    """Bytes of all constants of the graph."""
+    """Bytes of all constants of the module."""
     return sum(t.numel() * t.element_size() for t in frozen.state_dict().values())
+
+
+def _constant_bytes(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 def _forget_origin(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model

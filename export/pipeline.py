@@ -15,7 +15,7 @@ from ifseg_rt.errors import ExportError, UsageError
 if TYPE_CHECKING:
     from export.biases import BiasForm
     from export.parity import ParityReport
-    from export.precision import Precision
+    from export.precision import AttentionForm, Precision
     from train.model import IFSegModel
 
 MOST_ROUNDS = 200
@@ -32,8 +32,10 @@ class ExportSettings:
         neighbours: patches that the refinement averages.
         rounds: how often it averages.
         opset: ONNX operator set; ``None`` for the default.
-        biases: position biases as factors, as tables, or chosen by their size (see :mod:`export.biases`).
+        biases: position biases as factors or as tables (see :mod:`export.biases`).
         precision: of weights and matrix products (see :mod:`export.precision`).
+        attention: as plain operators or as one fused operator (see :mod:`export.precision`); ``None`` for fused where
+            the precision is meant for ONNX Runtime on a CPU alone (int8), plain otherwise.
         pictures: folder of pictures for the parity check; ``None`` for the shipped ones.
     """
 
@@ -45,6 +47,12 @@ class ExportSettings:
     biases: BiasForm = "auto"
     precision: Precision = "fp32"
     pictures: Path | None = None
+    attention: AttentionForm | None = None
+
+    @property
+    def attention_form(self) -> AttentionForm:
+        """How attention is written."""
+        return self.attention or ("fused" if self.precision == "int8" and self.opset is None else "plain")
 
     def check(self) -> None:
         """Refuses settings that cannot be meant.
@@ -52,7 +60,7 @@ class ExportSettings:
         Raises:
             UsageError: a number is out of range.
         """
-        from export.onnx_writer import BF16_OPSET, OPSETS
+        from export.onnx_writer import BF16_OPSET, FUSED_OPSET, OPSETS
         from export.precision import PRECISIONS
 
         if min(self.size) < 1:
@@ -67,6 +75,11 @@ class ExportSettings:
             raise UsageError(f"the precision must be one of {', '.join(PRECISIONS)}, found {self.precision!r}")
         if self.precision == "bf16" and self.opset not in (None, BF16_OPSET):
             raise UsageError(f"bf16 needs operator set {BF16_OPSET}, found {self.opset}")
+        if self.attention_form == "fused":
+            if self.precision not in ("fp32", "int8"):
+                raise UsageError(f"fused attention is for ONNX Runtime on a CPU: fp32 or int8, found {self.precision}")
+            if self.opset not in (None, FUSED_OPSET):
+                raise UsageError(f"fused attention needs operator set {FUSED_OPSET}, found {self.opset}")
 
 
 @dataclass(frozen=True)
@@ -139,13 +152,15 @@ def export_model(
         rounds=settings.rounds,
         biases=settings.biases,
         precision=settings.precision,
+        attention=settings.attention_form,
     )
+    opset = settings.opset or default_opset(settings.precision, settings.attention_form)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
             # The final names already here: the graph refers to its data file by name.
             draft = Path(scratch) / path.name
             on_stage("writing the graph")
-            files = write_onnx(frozen, draft, opset=settings.opset or default_opset(settings.precision))
+            files = write_onnx(frozen, draft, opset=opset)
             on_stage(f"comparing it with the model on {len(pictures)} pictures")
             names = [record.name for record in records]
             report = measure_parity(model, frozen, draft, preprocess_of(model.config, settings.size), pictures, names)

@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from export.parity import WORTHWHILE_AGREEMENT
     from export.pipeline import ExportSettings, check_target, export_model
     from train.image_size import parse_size
 
@@ -50,6 +51,7 @@ def _run(options: argparse.Namespace) -> None:
         opset=options.opset,
         biases=options.biases,
         precision=options.precision,
+        attention=options.attention,
         pictures=options.pictures,
     )
     settings.check()
@@ -82,6 +84,11 @@ def _run(options: argparse.Namespace) -> None:
             f"wrote {target} ({total / 1e6:.1f} MB) and its sidecar; labels agree on "
             f"{exported.report.label_agreement:.4%} of the pixels of {exported.report.pictures} pictures\n"
         )
+        if exported.report.label_agreement < WORTHWHILE_AGREEMENT:
+            sys.stderr.write(
+                f"warning: {settings.precision} changes more than {1 - WORTHWHILE_AGREEMENT:.0%} of the labels; "
+                "compare on pictures of your own (--pictures FOLDER), or keep fp32\n"
+            )
     result: dict[str, Any] = {
         "artifact": str(target),
         "sidecar": str(target.with_suffix(".json")),
@@ -132,19 +139,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=25, metavar="T", help="of the refinement (default: 25)")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="compare on these pictures")
     parser.add_argument(
-        "--opset", type=int, metavar="N", help="ONNX operator set: 18, 20 or 22 (default: 20; bf16: 22)"
+        "--opset",
+        type=int,
+        metavar="N",
+        help="ONNX operator set: 18 to 23 (default: 20; bf16: 22; fused attention: 23)",
     )
     parser.add_argument(
         "--precision",
-        choices=("fp32", "fp16", "bf16"),
+        choices=("fp32", "fp16", "bf16", "int8"),
         default="fp32",
-        help="of weights and matrix products; fp16 and bf16 are meant for GPUs (default: fp32)",
+        help="of weights and matrix products; fp16 and bf16 are for GPUs, int8 for CPUs (default: fp32)",
     )
     parser.add_argument(
         "--biases",
         choices=("auto", "factors", "tables"),
         default="auto",
-        help="position biases as factors (small file), as tables (for builders that fold nothing), or by size (auto)",
+        help="position biases as factors (auto: half the file) or as tables (for builders that fold nothing)",
+    )
+    parser.add_argument(
+        "--attention",
+        choices=("plain", "fused"),
+        help="fused: one operator, faster in ONNX Runtime on a CPU, unknown to TensorRT (default: fused for int8)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
