@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +217,7 @@ def _interruptible(work: Callable[[], _T], cancelled: threading.Event) -> _T:
         try:
             done.append(work())
         except BaseException as error:
+            _let_go(error)
             failed.append(error)
 
     thread = threading.Thread(target=run, name="tensorrt-build", daemon=True)
@@ -230,3 +232,14 @@ def _interruptible(work: Callable[[], _T], cancelled: threading.Event) -> _T:
     if failed:
         raise failed[0]
     return done[0]
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Frees the builder's objects here and now, which the frames of a failure would keep.
+
+    Left to the garbage collector they would go at any time, in any thread; while another build runs, their destructor
+    waits for TensorRT's lock with Python's lock in hand, and that build's logger the other way round.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
