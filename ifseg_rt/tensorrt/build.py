@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -213,25 +214,38 @@ def _interruptible(work: Callable[[], _T], cancelled: threading.Event) -> _T:
     done: list[_T] = []
     failed: list[BaseException] = []
 
+    finished = threading.Event()
+
     def run() -> None:
         try:
             done.append(work())
         except BaseException as error:
             _let_go(error)
             failed.append(error)
+        finally:
+            finished.set()
 
     thread = threading.Thread(target=run, name="tensorrt-build", daemon=True)
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(_POLL)
+        thread.start()
+        # Not by join(): interrupted, it takes the thread for ended (Python 3.11), and leaving it would end in a crash.
+        while not finished.wait(_POLL):
+            pass
     except BaseException:
         cancelled.set()
-        thread.join()
+        _outlast(finished)
         raise
+    thread.join()
     if failed:
         raise failed[0]
     return done[0]
+
+
+def _outlast(finished: threading.Event) -> None:
+    """Waits for a builder that was told to stop; being interrupted again does not make it stop any faster."""
+    while not finished.is_set():
+        with suppress(KeyboardInterrupt):
+            finished.wait()
 
 
 def _let_go(error: BaseException | None) -> None:
