@@ -148,6 +148,8 @@ def _base(root: Path, places: Sequence[str], needs: str, expected: str, hint: st
     for place in places:
         if (root / place / needs).is_dir():
             return root / place
+    if (root / "meta.json").is_file():
+        hint = f"a folder with a meta.json is read as it is: --dataset {root}"
     raise SourceError(f"{root} does not hold {expected}", hint=hint or None)
 
 
