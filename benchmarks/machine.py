@@ -50,11 +50,6 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def load_average() -> float | None:
-    """Return the one-minute load average: when other work fills the cores before a timing starts, it is not clean."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-
-
 def memory_gb() -> float | None:
     """Return the machine's memory in GB; ``None`` where the system does not tell."""
     try:

@@ -61,7 +61,8 @@ def _run(options: Namespace) -> None:
 def _time(model: nn.Module, side: int, options: Namespace) -> dict[str, Any]:
     import torch
 
-    from benchmarks.machine import load_average, machine_facts, peak_memory_mb
+    from benchmarks.machine import machine_facts, peak_memory_mb
+    from benchmarks.other_work import OtherWork
     from benchmarks.timing import repeat, summaries, synthetic_frames
 
     frame = parse_size(options.frame)
@@ -79,8 +80,8 @@ def _time(model: nn.Module, side: int, options: Namespace) -> dict[str, Any]:
         names = ("preprocess", "inference", "labels")
         return {name: 1e3 * (end - begin) for name, begin, end in zip(names, marks, marks[1:], strict=False)}
 
-    load_before = load_average()
-    stages = repeat(one, synthetic_frames(*frame), options.runs, options.warmup, options.seconds)
+    with OtherWork() as others:
+        stages = repeat(one, synthetic_frames(*frame), options.runs, options.warmup, options.seconds)
     return {
         "size": f"{side}x{side}",
         "frame": f"{frame[0]}x{frame[1]}",
@@ -88,7 +89,7 @@ def _time(model: nn.Module, side: int, options: Namespace) -> dict[str, Any]:
         "runs": len(stages["total"]),
         "stages_ms": summaries(stages),
         "peak_rss_mb": peak_memory_mb(),
-        "load_before": load_before,
+        "other_cores": others.cores,
         "machine": machine_facts(),
     }
 

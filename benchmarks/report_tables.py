@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.other_work import CLEAN_BELOW
 from benchmarks.records import Record, failed, latest
 from benchmarks.tables import markdown_table, milliseconds, percent
 
 REFERENCE = Path(__file__).with_name("reference_timings.json")
 _TIMES_ONLY = "All weights but micro's are random: times only, no accuracy is compared."
+_STAR = " \\*"
 _STAGES = ("preprocess", "inference", "refinement", "labels")
 _BACKENDS = {"segmenter": "ifseg-rt", "plain": "plain PyTorch", "session": "ONNX Runtime", "streams": "ifseg-rt"}
 
@@ -34,14 +36,14 @@ def latency_table(records: Iterable[Record]) -> str:
                 record["key"]["classes"],
                 record["key"]["size"],
                 *(milliseconds(_median(stages, stage)) for stage in _STAGES),
-                milliseconds(total["median"]),
+                milliseconds(total["median"]) + _mark(record),
                 milliseconds(total["p95"]),
                 milliseconds(total["p99"]),
                 record["runs"],
             ]
         )
     header = ["model", "runs on", "precision", "categories", "input", *_STAGES, "total", "p95", "p99", "frames"]
-    return _table(header, rows)
+    return _table(header, rows) + _footnote(rows)
 
 
 def costs_table(records: Iterable[Record]) -> str:
@@ -91,8 +93,8 @@ def speedup_table(records: Iterable[Record]) -> str:
                 record["key"]["precision"],
                 record["key"]["classes"],
                 record["key"]["size"],
-                milliseconds(plain_ms),
-                milliseconds(ours_ms),
+                milliseconds(plain_ms) + _mark(theirs),
+                milliseconds(ours_ms) + _mark(record),
                 f"{plain_ms / ours_ms:.1f}x",
                 milliseconds(_research_ms(record, reference["rows"])),
             ]
@@ -100,7 +102,7 @@ def speedup_table(records: Iterable[Record]) -> str:
     if not rows:
         return ""
     header = ["model", "precision", "categories", "input", "plain PyTorch ms", "ifseg-rt ms", "faster by"]
-    return f"{_table([*header, 'research code ms'], rows)}\nResearch code: {reference['provenance']}\n"
+    return f"{_table([*header, 'research code ms'], rows)}{_footnote(rows)}\nResearch code: {reference['provenance']}\n"
 
 
 def _research_ms(record: Record, rows: Sequence[Record]) -> float | None:
@@ -121,13 +123,13 @@ def peers_table(records: Iterable[Record]) -> str:
             _number(record.get("parameters_m"), 1),
             _number(record.get("gflop_total"), 1),
             milliseconds(_median(record["stages_ms"], "inference")),
-            milliseconds(record["stages_ms"]["total"]["median"]),
+            milliseconds(record["stages_ms"]["total"]["median"]) + _mark(record),
             _number(record.get("peak_rss_mb")),
         ]
         for record in _worked(records, "peers")
     ]
     header = ["model", "runs on", "input", "categories", "parameters M", "GFLOP", "network ms", "frame to labels ms"]
-    return f"{_table([*header, 'peak MB'], rows)}\n{_TIMES_ONLY}\n" if rows else ""
+    return f"{_table([*header, 'peak MB'], rows)}{_footnote(rows)}\n{_TIMES_ONLY}\n" if rows else ""
 
 
 def quality_table(records: Iterable[Record]) -> str:
@@ -182,6 +184,16 @@ def _name(record: Record) -> str:
 
 def _median(stages: dict[str, Any], stage: str) -> float | None:
     return stages[stage]["median"] if stage in stages else None
+
+
+def _mark(record: Record) -> str:
+    """A star behind a time that others worked beside."""
+    return _STAR if (record.get("other_cores") or 0.0) > CLEAN_BELOW else ""
+
+
+def _footnote(rows: Sequence[Sequence[object]]) -> str:
+    starred = any(str(cell).endswith(_STAR) for row in rows for cell in row)
+    return f"\n{_STAR.strip()} Other processes took more than {CLEAN_BELOW} of a core meanwhile.\n" if starred else ""
 
 
 def _number(value: float | None, digits: int = 0) -> str:

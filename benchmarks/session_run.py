@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from benchmarks.command import add_timing_options, run_command
 from benchmarks.flops import graph_flops
 from benchmarks.gemm_rate import gemm_gflops
-from benchmarks.machine import load_average, machine_facts, peak_memory_mb
+from benchmarks.machine import machine_facts, peak_memory_mb
+from benchmarks.other_work import OtherWork
 from benchmarks.timing import repeat, summaries, synthetic_frames
 from ifseg_rt.labels import upsample_labels
 from train.image_size import parse_size
@@ -72,8 +73,8 @@ def _time(options: Namespace) -> None:
             for name, begin, end in zip(("preprocess", "inference", "labels"), marks, marks[1:], strict=False)
         }
 
-    load_before = load_average()
-    stages = repeat(one, synthetic_frames(*frame), options.runs, options.warmup, options.seconds)
+    with OtherWork() as others:
+        stages = repeat(one, synthetic_frames(*frame), options.runs, options.warmup, options.seconds)
     peak = peak_memory_mb()
     rates = (rate, gemm_gflops(options.threads))
     data = options.model.with_name(options.model.name + ".data")
@@ -90,7 +91,7 @@ def _time(options: Namespace) -> None:
         "peak_rss_mb": peak,
         "gemm_gflops": round(sum(rates) / 2, 1),
         "graph_gflop": graph_flops(options.model, options.threads),
-        "load_before": load_before,
+        "other_cores": others.cores,
         "machine": machine_facts(),
     }
     sys.stdout.write(json.dumps(record) + "\n")

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.command import add_timing_options, positive, run_command
-from benchmarks.machine import load_average, machine_facts, peak_memory_mb, usable_cores
+from benchmarks.machine import machine_facts, peak_memory_mb, usable_cores
+from benchmarks.other_work import OtherWork
 from benchmarks.timing import repeat, summaries, synthetic_frames
 from ifseg_rt import Segmenter
 from ifseg_rt.errors import DeviceError
@@ -57,7 +58,6 @@ def _time(options: Namespace) -> None:
             together.abort()  # or the others would wait for this one for ever
             raise
 
-    load_before = load_average()
     workers = [threading.Thread(target=stream, args=(segmenter,), daemon=True) for segmenter in segmenters]
     for worker in workers:
         worker.start()
@@ -66,8 +66,9 @@ def _time(options: Namespace) -> None:
     except threading.BrokenBarrierError:
         raise DeviceError("a stream failed before the timing started", hint="its traceback stands above") from None
     started = time.perf_counter()
-    for worker in workers:
-        worker.join()
+    with OtherWork() as others:
+        for worker in workers:
+            worker.join()
     seconds = time.perf_counter() - started
     if len(collected) < options.streams:
         raise DeviceError(f"{options.streams - len(collected)} of {options.streams} streams failed")
@@ -86,7 +87,7 @@ def _time(options: Namespace) -> None:
         "frames_per_second": round(len(totals) / seconds, 3),
         "stages_ms": summaries({"total": totals}),
         "peak_rss_mb": peak_memory_mb(),
-        "load_before": load_before,
+        "other_cores": others.cores,
         "machine": machine_facts(),
     }
     sys.stdout.write(json.dumps(record) + "\n")

@@ -23,7 +23,8 @@ from benchmarks.command import add_timing_options, run_command
 from benchmarks.first_label import first_label
 from benchmarks.flops import graph_flops
 from benchmarks.gemm_rate import gemm_gflops
-from benchmarks.machine import load_average, machine_facts, peak_memory_mb
+from benchmarks.machine import machine_facts, peak_memory_mb
+from benchmarks.other_work import OtherWork
 from benchmarks.timing import repeat, summaries, synthetic_frames
 from ifseg_rt import Segmenter
 from train.image_size import parse_size
@@ -58,8 +59,8 @@ def _time(options: Namespace) -> None:
             # The name of this stage until there was more to it than up-sampling.
             return {"labels" if stage == "upsampling" else stage: value for stage, value in timings.items()}
 
-        load_before = load_average()
-        stages = repeat(one, frames, options.runs, options.warmup, options.seconds)
+        with OtherWork() as others:
+            stages = repeat(one, frames, options.runs, options.warmup, options.seconds)
         artifact, device = segmenter.artifact, segmenter.device
     peak = peak_memory_mb()
     if not options.bare:
@@ -82,7 +83,7 @@ def _time(options: Namespace) -> None:
         "peak_rss_mb": peak,
         "gemm_gflops": round(mean(rates), 1) if rates else None,
         "graph_gflop": counted,
-        "load_before": load_before,
+        "other_cores": others.cores,
         "machine": machine_facts(),
     }
     sys.stdout.write(json.dumps(record) + "\n")

@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _time(options: Namespace) -> None:
     import torch
 
-    from benchmarks.machine import load_average, machine_facts, peak_memory_mb
+    from benchmarks.machine import machine_facts, peak_memory_mb
+    from benchmarks.other_work import OtherWork
     from benchmarks.plain import PlainSegmenter
     from benchmarks.timing import repeat, summaries, synthetic_frames
     from train import load_model
@@ -42,10 +43,10 @@ def _time(options: Namespace) -> None:
     model = load_model(options.checkpoint)
     plain = PlainSegmenter(model, size, dtype=getattr(torch, DTYPES[options.precision]))
     load_ms = 1e3 * (time.perf_counter() - opening)
-    load_before = load_average()
-    stages = repeat(
-        lambda picture: plain(picture)[1], synthetic_frames(*frame), options.runs, options.warmup, options.seconds
-    )
+    with OtherWork() as others:
+        stages = repeat(
+            lambda picture: plain(picture)[1], synthetic_frames(*frame), options.runs, options.warmup, options.seconds
+        )
     record = {
         "name": model.config.name,
         "categories": len(model.category_embedding),
@@ -60,7 +61,7 @@ def _time(options: Namespace) -> None:
         "load_ms": round(load_ms, 1),
         "stages_ms": summaries(stages),
         "peak_rss_mb": peak_memory_mb(),
-        "load_before": load_before,
+        "other_cores": others.cores,
         "machine": machine_facts(),
     }
     sys.stdout.write(json.dumps(record) + "\n")

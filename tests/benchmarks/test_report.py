@@ -55,6 +55,10 @@ def records(tmp_path: Path) -> Path:
 def test_stage_times_and_percentiles() -> None:
     table = latency_table([latency_record()])
     assert "| tiny | ifseg-rt | fp32 | 12 | 512x512 | 0.50 | 98.0 | - | - | 100 | 101 | 102 | 30 |" in table
+    busy = latency_table([{**latency_record(), "other_cores": 0.8}])
+    assert "| 100 \\* | 101 |" in busy
+    assert "Other processes took more than 0.25 of a core" in busy
+    assert "Other processes" not in table
     again = [latency_record(), latency_record(total=50.0)]
     assert latency_table(again).count("| tiny |") == 1
     assert latency_table([{**latency_record(), "failed": "no"}]) == ""

@@ -36,6 +36,7 @@ def test_a_model_is_timed_through_the_segmenter(color_model: Path, root: Path) -
     assert record["stages_ms"]["total"]["median"] > record["stages_ms"]["inference"]["median"]
     assert record["first_label_ms"] > record["load_ms"] > 0
     assert record["peak_rss_mb"] > 10
+    assert record["other_cores"] is None or record["other_cores"] >= 0
     assert record["gemm_gflops"] > 1
     assert {"cpu", "cores", "python", "packages", "memory_gb"} <= set(record["machine"])
 
