@@ -8,7 +8,7 @@ from typing import Any
 
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.tensorrt.compatibility import check, require_gpu
-from ifseg_rt.tensorrt.flavour import Flavour, find_flavour
+from ifseg_rt.tensorrt.flavour import Flavour, find_flavour, title_of
 from ifseg_rt.tensorrt.logger import Messages, make_logger
 from ifseg_rt.tensorrt.machine import Machine, this_machine
 from ifseg_rt.tensorrt.schema import EngineArtifact
@@ -65,7 +65,13 @@ def open_checks(path: str | Path, *, machine: Machine | None = None) -> CheckedE
     artifact = read_engine(path)
     machine = machine or this_machine()
     require_gpu(path, machine, precision=artifact.model.precision)
-    flavour = find_flavour(artifact.build.runtime, machine=machine)
+    try:
+        flavour = find_flavour(artifact.build.runtime, machine=machine)
+    except DeviceError as error:
+        built_with = f"{title_of(artifact.build.runtime)} {artifact.build.version}"
+        raise DeviceError(
+            f"{path.name} was built with {built_with}: {error}", hint=f"{error.hint}; or {rebuild_hint(path)}"
+        ) from error
     check(path, artifact, flavour, machine)
     return CheckedEngine(path, artifact, flavour, machine)
 

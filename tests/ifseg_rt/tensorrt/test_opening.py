@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -66,8 +68,6 @@ def test_a_fitting_engine(artifact: EngineArtifact, rtx: Flavour) -> None:
 def test_mismatches_of_rtx(
     artifact: EngineArtifact, rtx: Flavour, changes: dict, gpu: Gpu, platform: str, message: str
 ) -> None:
-    import re
-
     lines = found(changed(artifact, **changes), rtx, gpu, platform)
     assert len(lines) == 1
     assert re.search(message, lines[0])
@@ -140,6 +140,15 @@ def test_order_of_the_checks(own_engine: Path, rtx: Flavour, bare_machine: Machi
     own_engine.write_bytes(b"x")  # a damaged file is told before a missing GPU
     with pytest.raises(ArtifactError, match="is not the engine its sidecar describes"):
         open_checks(own_engine, machine=bare_machine)
+
+
+def test_a_tensorrt_that_is_not_here(own_engine: Path, gpu_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    write_engine_sidecar(full_build(read_engine(own_engine)), engine_sidecar_path(own_engine))
+    with pytest.raises(DeviceError, match=r"model\.engine was built with TensorRT 10\.3\.0: .* not usable") as caught:
+        open_checks(own_engine, machine=gpu_machine)
+    assert "pip install tensorrt" in str(caught.value.hint)
+    assert "ifseg-rt rebuild" in str(caught.value.hint)
 
 
 def test_what_a_bf16_engine_says_without_a_gpu(own_engine: Path, bare_machine: Machine) -> None:
