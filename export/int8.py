@@ -9,7 +9,7 @@ Weights use 7 of their 8 bits. A processor without VNNI instructions adds pairs 
 
 What stays float32, and why:
 
-* convolutions, and ``micro``'s layer after them. 8-bit convolutions changed 16% of micro's labels before any refinement.
+* convolutions, and ``micro``'s layer after them. 8-bit convolutions changed 16% of its labels before any refinement.
   They also exchange the nearest patches that the refinement averages: with the layer after them quantised too, that is
   nearly all of the loss;
 * attention's products: their operands differ from picture to picture and would have to be quantised on both sides;
