@@ -44,7 +44,8 @@ def export_onnx(
         opset: ONNX operator set, 18, 20, 22 or 23; ``None`` for the default.
         biases: position biases as small ``"factors"`` that a run time folds when it opens the model (``"auto"``), or
             as ``"tables"``, twice the file, for builders that do not fold.
-        precision: ``"fp32"``; ``"fp16"`` or ``"bf16"`` for GPUs; ``"int8"`` for CPUs. Inputs and outputs stay float32.
+        precision: ``"fp32"``; ``"int8"`` for CPUs; ``"fp16"``, ``"bf16"`` or ``"int8_fp16"`` for GPUs. Inputs and
+            outputs stay float32.
         attention: ``"plain"`` operators, or ``"fused"``, faster in ONNX Runtime on a CPU and unknown to others;
             ``None`` for fused with int8 and plain otherwise.
 

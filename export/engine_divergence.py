@@ -17,6 +17,7 @@ import numpy as np
 
 from export.onnx_writer import INPUT_NAME, default_opset, write_onnx
 from export.parity import RELATIVE_TOLERANCE
+from export.static_int8 import WIDENED
 from ifseg_rt.preprocess import Preprocessor
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from export.freeze import FrozenSegmenter
     from export.pictures import Picture
     from export.pipeline import ExportSettings
-    from export.precision import Precision
     from train.model import IFSegModel
 
 Activations = dict[str, "NDArray[np.float32]"]
@@ -73,24 +73,13 @@ def explain_divergence(model: IFSegModel, settings: ExportSettings, picture: Pic
     Raises:
         IfsegError: the model cannot be frozen or written.
     """
-    from export.freeze import FrozenSegmenter
+    from export.pipeline import freeze_model
     from export.sidecar import preprocess_of
-
-    def frozen(precision: Precision) -> FrozenSegmenter:
-        return FrozenSegmenter(
-            model,
-            settings.size,
-            batch=settings.batch,
-            neighbours=settings.neighbours,
-            rounds=settings.rounds,
-            biases=settings.biases,
-            precision=precision,
-        )
 
     image = Preprocessor(preprocess_of(model.config, settings.size))(picture[1], "bgr")
     batch = np.repeat(image, settings.batch, axis=0)
-    expected = module_activations(frozen("fp32"), batch)
-    low = frozen(settings.precision)
+    expected = module_activations(freeze_model(model, settings, precision="fp32"), batch)
+    low = freeze_model(model, settings)
     if settings.precision == "bf16":  # ONNX Runtime's CPU provider has no such convolution
         found = module_activations(low, batch)
     else:
@@ -158,7 +147,8 @@ def graph_activations(onnx_path: Path, image: NDArray[np.float32]) -> Activation
     graph = onnx.load(str(onnx_path), load_external_data=False)
     outputs: dict[str, str] = {}
     for node in graph.graph.node:
-        layer = next((name for name in node.input if name.endswith(_PARAMETER)), None)
+        read = (name.removesuffix(WIDENED) for name in node.input)
+        layer = next((name for name in read if name.endswith(_PARAMETER)), None)
         if layer is not None:
             outputs.setdefault(layer[: -len(_PARAMETER)], node.output[0])
     known = {value.name for value in graph.graph.output}

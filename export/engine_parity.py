@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from export.agreement import LabelAgreement
 from export.parity import (
     DECIDED_MARGIN,
     LABEL_TOLERANCE,
@@ -70,6 +71,7 @@ class EngineReport:
         worst_picture: the picture with the smallest agreement, and that agreement.
         worst_class: the category whose pixels agree least, and that agreement.
         pictures: how many were compared.
+        mean_iou: mIoU of the engine's masks with the reference's as the truth.
     """
 
     reference: Literal["torch", "onnx"]
@@ -82,6 +84,7 @@ class EngineReport:
     worst_picture: tuple[str, float]
     worst_class: tuple[str, float]
     pictures: int
+    mean_iou: float = 1.0
 
     def record(self) -> EngineParity:
         """What the sidecar keeps."""
@@ -156,16 +159,9 @@ def compare_engine(
         np.stack([scores.log_probabilities for scores in expected]),
         np.stack([scores.log_probabilities for scores in found]),
     )
-    pixels_of = np.zeros(len(names), dtype=np.int64)
-    equal_of = np.zeros(len(names), dtype=np.int64)
-    by_picture: list[tuple[str, float]] = []
+    labels = LabelAgreement(names)
     for (name, _), first, second in zip(pictures, expected, found, strict=True):
-        equal = first.labels == second.labels
-        pixels_of += np.bincount(first.labels.ravel(), minlength=len(names))
-        equal_of += np.bincount(first.labels[equal], minlength=len(names))
-        by_picture.append((name, float(equal.mean())))
-    shares = np.divide(equal_of, pixels_of, out=np.ones(len(names)), where=pixels_of > 0)
-    worst = int(shares.argmin())
+        labels.add(name, first.labels, second.labels)
     tolerance = RELATIVE_TOLERANCE.get(precision, _OTHER_TOLERANCE)
     return EngineReport(
         reference=kind,
@@ -174,10 +170,11 @@ def compare_engine(
         max_logit_difference=errors.largest(),
         relative_logit_error=errors.relative(),
         decided_agreement=errors.decided_agreement(DECIDED_MARGIN * tolerance),
-        label_agreement=int(equal_of.sum()) / int(pixels_of.sum()),
-        worst_picture=min(by_picture, key=lambda entry: entry[1]),
-        worst_class=(names[worst], float(shares[worst])),
+        label_agreement=labels.share,
+        worst_picture=labels.worst_picture,
+        worst_class=labels.worst_class,
         pictures=len(pictures),
+        mean_iou=labels.mean_iou,
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from export.parity import ParityError
 from export.pictures import parity_pictures
-from export.pipeline import ExportSettings, check_target, export_model
+from export.pipeline import ExportSettings, check_target, export_model, freeze_model
 from ifseg_rt.artifact import read_artifact, sidecar_path
 from ifseg_rt.errors import ExportError, IfsegError, UsageError
 from ifseg_rt.tensorrt.flavour import Flavour
@@ -219,16 +219,8 @@ def _compared(
 @contextmanager
 def _in_torch(model: IFSegModel, settings: ExportSettings, engine: EngineArtifact) -> Iterator[Runner]:
     from export.engine_parity import run_module
-    from export.freeze import FrozenSegmenter
 
-    module = FrozenSegmenter(
-        model,
-        settings.size,
-        batch=settings.batch,
-        neighbours=settings.neighbours,
-        rounds=settings.rounds,
-        biases=settings.biases,
-    )
+    module = freeze_model(model, settings, precision="fp32")
     yield run_module(module, engine.model.preprocess)
 
 

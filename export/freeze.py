@@ -165,6 +165,8 @@ class FrozenSegmenter(nn.Module):
                 f"found {neighbours}"
             )
         self.neighbours = neighbours
+        # What int8_fp16 is written with, see export.static_int8.
+        self.input_ranges: dict[str, float] = {}
         config, encoder, decoder = model.config, model.encoder, model.decoder
         self.precision, self.attention, self.dtype = precision, attention, DTYPES[precision]
         dtype = self.dtype

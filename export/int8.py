@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from export.graph_edit import add_constant, input_of, insert_before, linear_layers
 from ifseg_rt.errors import ExportError
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 LARGEST_WEIGHT = 63
 _FLOAT32 = 1  # as in onnx.TensorProto
-_LAYERS = ("encoder_layers.", "decoder_layers.", "project.")
 
 
 def quantise_linears(model: onnx_ir.Model) -> int:
@@ -41,18 +41,14 @@ def quantise_linears(model: onnx_ir.Model) -> int:
         ExportError: the graph has no linear layer where they are expected, or one of another kind.
     """
     graph = model.graph
-    layers = [node for node in graph if node.op_type == "Gemm" and str(_input(node, 1).name).startswith(_LAYERS)]
-    if not layers:
-        raise ExportError("the graph has no linear layers to quantise")
+    layers = linear_layers(graph)
     quantised: dict[onnx_ir.Value, Sequence[onnx_ir.Value]] = {}
     for node in layers:
-        if node.attributes["transB"].as_int() != 1:
-            raise ExportError(f"the linear layer {node.name} is not written as expected")
-        rows = _input(node, 0)
+        rows = input_of(node, 0)
         if rows not in quantised:
             # Once for all layers that read the same rows: queries, keys and values.
             names = [f"{rows.name}_{part}" for part in ("int8", "scale", "zero")]
-            quantised[rows] = _insert(graph, node, "DynamicQuantizeLinear", [rows], names)
+            quantised[rows] = insert_before(graph, node, "DynamicQuantizeLinear", [rows], names)
         _rewrite(graph, node, *quantised[rows])
     return len(layers)
 
@@ -68,55 +64,23 @@ def quantise_weights(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], ND
 def _rewrite(
     graph: onnx_ir.Graph, gemm: onnx_ir.Node, rows: onnx_ir.Value, scale: onnx_ir.Value, zero: onnx_ir.Value
 ) -> None:
-    weight, result = _input(gemm, 1), gemm.outputs[0]
+    weight, result = input_of(gemm, 1), gemm.outputs[0]
     if weight.const_value is None:
         raise ExportError(f"the weights of the linear layer {gemm.name} are not in the graph")
     integers, scales = quantise_weights(weight.const_value.numpy())
-    matrix = _constant(graph, f"{weight.name}_int8", integers)
-    columns = _constant(graph, f"{weight.name}_scale", scales)
+    matrix = add_constant(graph, f"{weight.name}_int8", integers)
+    columns = add_constant(graph, f"{weight.name}_scale", scales)
     name = str(result.name)
 
     # Exactly the pattern that ONNX Runtime fuses into DynamicQuantizeMatMul or MatMulIntegerToFloat.
-    (sums,) = _insert(graph, gemm, "MatMulInteger", [rows, matrix, zero], [f"{name}_sums"])
-    (wide,) = _insert(graph, gemm, "Cast", [sums], [f"{name}_wide"], to=_FLOAT32)
-    (both,) = _insert(graph, gemm, "Mul", [scale, columns], [f"{name}_scale"])
-    (out,) = _insert(graph, gemm, "Mul", [wide, both], [f"{name}_product"])
+    (sums,) = insert_before(graph, gemm, "MatMulInteger", [rows, matrix, zero], [f"{name}_sums"])
+    (wide,) = insert_before(graph, gemm, "Cast", [sums], [f"{name}_wide"], to=_FLOAT32)
+    (both,) = insert_before(graph, gemm, "Mul", [scale, columns], [f"{name}_scale"])
+    (out,) = insert_before(graph, gemm, "Mul", [wide, both], [f"{name}_product"])
     if len(gemm.inputs) > 2:
-        (out,) = _insert(graph, gemm, "Add", [out, _input(gemm, 2)], [f"{name}_biased"])
+        (out,) = insert_before(graph, gemm, "Add", [out, input_of(gemm, 2)], [f"{name}_biased"])
     out.shape, out.type = result.shape, result.type
     result.replace_all_uses_with(out)
     graph.remove(gemm, safe=True)
     if not weight.uses():
         del graph.initializers[str(weight.name)]
-
-
-def _input(node: onnx_ir.Node, index: int) -> onnx_ir.Value:
-    value = node.inputs[index]
-    if value is None:
-        raise ExportError(f"the operator {node.name} lacks an input")
-    return value
-
-
-def _insert(
-    graph: onnx_ir.Graph,
-    before: onnx_ir.Node,
-    operator: str,
-    inputs: Sequence[onnx_ir.Value],
-    outputs: Sequence[str],
-    **attributes: int,
-) -> Sequence[onnx_ir.Value]:
-    import onnx_ir
-
-    values = [onnx_ir.Value(name=name) for name in outputs]
-    graph.insert_before(before, onnx_ir.node(operator, inputs, attributes, outputs=values, name=outputs[0]))
-    return values
-
-
-def _constant(graph: onnx_ir.Graph, name: str, array: NDArray[np.int8] | NDArray[np.float32]) -> onnx_ir.Value:
-    import onnx_ir
-
-    tensor = onnx_ir.tensor(array, name=name)
-    kind = onnx_ir.TensorType(tensor.dtype)
-    value = onnx_ir.Value(name=name, shape=onnx_ir.Shape(array.shape), type=kind, const_value=tensor)
-    graph.register_initializer(value)
-    return value

@@ -52,6 +52,7 @@ def write_onnx(
 
     from export.freeze import OUTPUT_NAMES
     from export.int8 import quantise_linears
+    from export.static_int8 import quantise_statically
 
     image = torch.zeros(frozen.batch, 3, *frozen.size)
     files = [path]
@@ -68,6 +69,8 @@ def write_onnx(
             )
             if frozen.precision == "int8":
                 quantise_linears(program.model)
+            if frozen.precision == "int8_fp16":
+                quantise_statically(program.model, frozen.input_ranges)
             _forget_origin(program.model)
             external = _constant_bytes(program.model) > single_file_limit
             if external:

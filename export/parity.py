@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from export.agreement import LabelAgreement
 from export.onnx_writer import INPUT_NAME
 from ifseg_rt.artifact import Parity, Preprocess
 from ifseg_rt.errors import ExportError
@@ -29,7 +30,7 @@ LABEL_TOLERANCE = 0.999
 # Low precision: root mean square of the error, relative to the spread of the logits. Seen with micro on real and
 # synthetic pictures: 0.2% (fp16), 5% (bf16, which carries 8 bits), 0.6% (int8; 4% with a network as small as mini); an
 # operator gone wrong gives tens of percent.
-RELATIVE_TOLERANCE: dict[str, float] = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.15, "int8": 0.1}
+RELATIVE_TOLERANCE: dict[str, float] = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.15, "int8": 0.1, "int8_fp16": 0.15}
 # Below this share of equal labels a faster precision is not worth it, and the command says so.
 WORTHWHILE_AGREEMENT = 0.98
 # A patch is decided when its best category leads by more than this many times the tolerated error: such a patch has no
@@ -59,6 +60,8 @@ class ParityReport:
         worst_picture: the picture with the smallest agreement, and that agreement.
         worst_class: the category whose pixels agree least, and that agreement.
         pictures: how many were compared.
+        mean_iou: mIoU of the refined masks with the model's as the truth: what a precision costs in the measure of
+            segmentation, where nothing is annotated.
     """
 
     max_logit_difference: float
@@ -71,6 +74,7 @@ class ParityReport:
     computed_by: Literal["onnxruntime", "torch"] = "onnxruntime"
     relative_logit_error: float = 0.0
     decided_agreement: float = 1.0
+    mean_iou: float = 1.0
 
     def record(self) -> Parity:
         """What the sidecar keeps."""
@@ -180,36 +184,23 @@ def measure_parity(
 
     tolerance = RELATIVE_TOLERANCE[frozen.precision]
     errors = LogitErrors(np.stack([scores.logits for scores in expected]), np.stack([s.logits for s in found]))
-    equal_unrefined = 0
-    pixels_of = np.zeros(len(names), dtype=np.int64)
-    equal_of = np.zeros(len(names), dtype=np.int64)
-    by_picture: list[tuple[str, float]] = []
-    for (name, frame), model_scores, graph_scores in zip(pictures, expected, found, strict=True):
+    refined, plain = LabelAgreement(names), LabelAgreement(names)
+    for (name, frame), *both in zip(pictures, expected, found, strict=True):
         height, width = frame.shape[:2]
-        labels = upsample_labels(model_scores.refined, height, width)
-        equal = labels == upsample_labels(graph_scores.refined, height, width)
-        pixels_of += np.bincount(labels.ravel(), minlength=len(names))
-        equal_of += np.bincount(labels[equal], minlength=len(names))
-        by_picture.append((name, float(equal.mean())))
-        plain, plain_graph = (
-            upsample_labels(_planes(scores.logits, frozen.grid), height, width)
-            for scores in (model_scores, graph_scores)
-        )
-        equal_unrefined += int((plain == plain_graph).sum())
-    shares = np.divide(equal_of, pixels_of, out=np.ones(len(names)), where=pixels_of > 0)
-    worst = int(shares.argmin())
-    total = int(pixels_of.sum())
+        refined.add(name, *(upsample_labels(scores.refined, height, width) for scores in both))
+        plain.add(name, *(upsample_labels(_planes(scores.logits, frozen.grid), height, width) for scores in both))
     return ParityReport(
         max_logit_difference=errors.largest(),
-        label_agreement=int(equal_of.sum()) / total,
-        label_agreement_unrefined=equal_unrefined / total,
-        worst_picture=min(by_picture, key=lambda entry: entry[1]),
-        worst_class=(names[worst], float(shares[worst])),
+        label_agreement=refined.share,
+        label_agreement_unrefined=plain.share,
+        worst_picture=refined.worst_picture,
+        worst_class=refined.worst_class,
         pictures=len(pictures),
         precision=frozen.precision,
         computed_by="torch" if in_torch else "onnxruntime",
         relative_logit_error=errors.relative(),
         decided_agreement=errors.decided_agreement(DECIDED_MARGIN * tolerance),
+        mean_iou=refined.mean_iou,
     )
 
 

@@ -1,4 +1,4 @@
-"""The pictures that an export is checked on."""
+"""The pictures that an export is checked on, and those that integer ranges are taken from."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ Picture = tuple[str, "NDArray[np.uint8]"]
 
 _MOST_PICTURES = 16
 _SAMPLE = "sample.jpg"
+# Others than those that the result is checked on.
+_CALIBRATION_SEED, _CALIBRATION_PICTURES = 100, 6
 _SYNTHETIC = ((480, 640), (333, 500), (720, 405))
 
 
@@ -47,6 +49,18 @@ def parity_pictures(folder: Path | None) -> list[Picture]:
         )
     chosen = sorted({round(i) for i in np.linspace(0, len(paths) - 1, min(_MOST_PICTURES, len(paths)))})
     return [(paths[i].name, read_picture(paths[i])) for i in chosen]
+
+
+def calibration_pictures(folder: Path | None) -> list[Picture]:
+    """Pictures that tell how large activations become: those of ``folder`` as above, or six synthetic ones.
+
+    Raises:
+        SourceError: as :func:`parity_pictures`.
+    """
+    if folder is not None:
+        return parity_pictures(folder)
+    seeds = range(_CALIBRATION_SEED, _CALIBRATION_SEED + _CALIBRATION_PICTURES)
+    return [(f"synthetic {seed}", textured_picture(480, 640, seed=seed)) for seed in seeds]
 
 
 def textured_picture(height: int, width: int, *, seed: int) -> NDArray[np.uint8]:

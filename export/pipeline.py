@@ -14,6 +14,7 @@ from ifseg_rt.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
     from export.biases import BiasForm
+    from export.freeze import FrozenSegmenter
     from export.parity import ParityReport
     from export.precision import AttentionForm, Precision
     from train.model import IFSegModel
@@ -36,6 +37,7 @@ class ExportSettings:
         precision: of weights and matrix products (see :mod:`export.precision`).
         attention: as plain operators or as one fused operator (see :mod:`export.precision`); ``None`` for fused where
             the precision is meant for ONNX Runtime on a CPU alone (int8), plain otherwise.
+        calibration: folder of pictures that the ranges of int8_fp16 are taken from; ``None`` for synthetic ones.
         pictures: folder of pictures for the parity check; ``None`` for the shipped ones.
     """
 
@@ -48,6 +50,7 @@ class ExportSettings:
     precision: Precision = "fp32"
     pictures: Path | None = None
     attention: AttentionForm | None = None
+    calibration: Path | None = None
 
     @property
     def attention_form(self) -> AttentionForm:
@@ -75,6 +78,11 @@ class ExportSettings:
             raise UsageError(f"the precision must be one of {', '.join(PRECISIONS)}, found {self.precision!r}")
         if self.precision == "bf16" and self.opset not in (None, BF16_OPSET):
             raise UsageError(f"bf16 needs operator set {BF16_OPSET}, found {self.opset}")
+        if self.calibration is not None and self.precision != "int8_fp16":
+            raise UsageError(
+                f"calibration pictures are for static integers, found precision {self.precision}",
+                hint="leave --calibration out, or use to_trt --precision int8 (to_onnx --precision int8_fp16)",
+            )
         if self.attention_form == "fused":
             if self.precision not in ("fp32", "int8"):
                 raise UsageError(f"fused attention is for ONNX Runtime on a CPU: fp32 or int8, found {self.precision}")
@@ -133,7 +141,6 @@ def export_model(
     """
     settings.check()
     check_target(path)
-    from export.freeze import FrozenSegmenter
     from export.onnx_writer import default_opset, write_onnx
     from export.parity import measure_parity
     from export.pictures import parity_pictures
@@ -144,16 +151,7 @@ def export_model(
         model = copy.deepcopy(model).cpu().eval()
     records = category_records(model, categories)
     on_stage(f"freezing {model.config.name} for {settings.size[0]} x {settings.size[1]}, {len(records)} categories")
-    frozen = FrozenSegmenter(
-        model,
-        settings.size,
-        batch=settings.batch,
-        neighbours=settings.neighbours,
-        rounds=settings.rounds,
-        biases=settings.biases,
-        precision=settings.precision,
-        attention=settings.attention_form,
-    )
+    frozen = freeze_model(model, settings, on_stage=on_stage)
     opset = settings.opset or default_opset(settings.precision, settings.attention_form)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
@@ -174,3 +172,36 @@ def export_model(
     except OSError as error:
         raise ExportError(f"cannot write {path}: {error.strerror or error}") from error
     return Exported(path, artifact, report)
+
+
+def freeze_model(
+    model: IFSegModel,
+    settings: ExportSettings,
+    *,
+    precision: Precision | None = None,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> FrozenSegmenter:
+    """The module that is exported with ``settings``, or the same in another precision.
+
+    Raises:
+        UsageError, VocabularyError: see :class:`export.freeze.FrozenSegmenter`.
+        SourceError: the calibration pictures cannot be read.
+    """
+    from export.freeze import FrozenSegmenter
+
+    frozen = FrozenSegmenter(
+        model,
+        settings.size,
+        batch=settings.batch,
+        neighbours=settings.neighbours,
+        rounds=settings.rounds,
+        biases=settings.biases,
+        precision=precision or settings.precision,
+        attention="plain" if precision is not None else settings.attention_form,
+    )
+    if frozen.precision == "int8_fp16":
+        from export.static_int8 import measure_ranges
+
+        on_stage("measuring the ranges of activations")
+        frozen.input_ranges = measure_ranges(model, settings.size, settings.calibration)
+    return frozen

@@ -11,7 +11,8 @@ Weights, convolutions and matrix products of the network are low; these stay flo
 
 In float32 every cast below is the identity and leaves no trace in the graph.
 
-``int8`` is frozen as float32; its linear layers are quantised in the written graph (see :mod:`export.int8`).
+``int8`` is frozen as float32, ``int8_fp16`` as float16; their linear layers are quantised in the written graph, for
+ONNX Runtime on a CPU (see :mod:`export.int8`) and for TensorRT (see :mod:`export.static_int8`).
 """
 
 from __future__ import annotations
@@ -22,9 +23,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int8_fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.float32}
+DTYPES = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "int8": torch.float32,
+    "int8_fp16": torch.float16,
+}
 
 # How attention is written. plain: two products, an addition and a softmax, which every run time knows. fused: one
 # Attention operator (operator set 23), which ONNX Runtime's CPU provider runs 12% faster and without copies.

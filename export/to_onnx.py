@@ -52,6 +52,7 @@ def _run(options: argparse.Namespace) -> None:
         biases=options.biases,
         precision=options.precision,
         attention=options.attention,
+        calibration=options.calibration,
         pictures=options.pictures,
     )
     settings.check()
@@ -139,6 +140,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=25, metavar="T", help="of the refinement (default: 25)")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="compare on these pictures")
     parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="DIR",
+        help="take int8_fp16's ranges from these pictures, not synthetic ones",
+    )
+    parser.add_argument(
         "--opset",
         type=int,
         metavar="N",
@@ -146,9 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--precision",
-        choices=("fp32", "fp16", "bf16", "int8"),
+        choices=("fp32", "fp16", "bf16", "int8", "int8_fp16"),
         default="fp32",
-        help="of weights and matrix products; fp16 and bf16 are for GPUs, int8 for CPUs (default: fp32)",
+        help="of weights and matrix products: int8 is for CPUs; fp16, bf16 and int8_fp16 for GPUs (default: fp32)",
     )
     parser.add_argument(
         "--biases",

@@ -23,9 +23,21 @@ if TYPE_CHECKING:
 
 _NEEDED = ("torch", "onnx", "onnxscript", "onnxruntime")
 _DEFAULT_SIZE = "512"
-_DEFAULT_PRECISION: Precision = "fp16"
+_DEFAULT_PRECISION = "fp16"
 # Baked into an exported model; only a checkpoint leaves them open.
-_OF_CHECKPOINTS = ("size", "batch", "categories", "categories_file", "tokenizer", "neighbours", "rounds", "biases")
+_OF_CHECKPOINTS = (
+    "size",
+    "batch",
+    "categories",
+    "categories_file",
+    "tokenizer",
+    "neighbours",
+    "rounds",
+    "biases",
+    "calibration",
+)
+# TensorRT wants fixed scales; the int8 of an exported model has them measured on every picture, for CPUs.
+_IN_GRAPHS: dict[str, Precision] = {"fp16": "fp16", "bf16": "bf16", "fp32": "fp32", "int8": "int8_fp16"}
 
 _EPILOG = """\
 Beside MODEL.engine lie its sidecar MODEL.engine.json and the model it was built from, MODEL.onnx with MODEL.json,
@@ -96,7 +108,12 @@ def _from_onnx(options: argparse.Namespace, bench: Workbench) -> MadeEngine:
     target = options.output or onnx.with_suffix(".engine")
     check_engine_target(target)
     precision = read_artifact(onnx).precision
-    if options.precision not in (None, precision):
+    if precision not in _IN_GRAPHS.values():
+        raise UsageError(
+            f"{onnx.name} is {precision}, which is for CPUs; an engine needs {', '.join(_IN_GRAPHS.values())}",
+            hint="build it from the checkpoint: python -m export.to_trt ckpt.pt --precision int8",
+        )
+    if options.precision is not None and _IN_GRAPHS[options.precision] != precision:
         raise UsageError(
             f"{onnx.name} is {precision}, and its engine will be; found --precision {options.precision}",
             hint=f"build it from the checkpoint: python -m export.to_trt ckpt.pt --precision {options.precision}",
@@ -109,7 +126,7 @@ def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[
     from export.pipeline import ExportSettings
     from train.image_size import parse_size
 
-    precision: Precision = options.precision or _DEFAULT_PRECISION
+    precision = _IN_GRAPHS[options.precision or _DEFAULT_PRECISION]
     sizes = list(dict.fromkeys(parse_size(text) for text in options.size or [_DEFAULT_SIZE]))
     settings = ExportSettings(
         size=sizes[0],
@@ -118,6 +135,7 @@ def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[
         rounds=_given(options.rounds, 25),
         biases=options.biases or "tables",
         precision=precision,
+        calibration=options.calibration,
         pictures=options.pictures,
     )
     settings.check()
@@ -213,8 +231,12 @@ def _parser() -> argparse.ArgumentParser:
     graph = parser.add_argument_group("the graph, where MODEL is a checkpoint")
     graph.add_argument(
         "--precision",
-        choices=("fp16", "bf16", "fp32"),
-        help="of weights and matrix products (default: fp16; of model.onnx its own)",
+        choices=tuple(_IN_GRAPHS),
+        help="of weights and matrix products; int8: linear layers with fixed ranges, the rest in fp16 (default: fp16; "
+        "of model.onnx its own)",
+    )
+    graph.add_argument(
+        "--calibration", type=Path, metavar="DIR", help="take int8's ranges from these pictures, not synthetic ones"
     )
     graph.add_argument(
         "--size",

@@ -24,7 +24,7 @@ from export.freeze import FrozenSegmenter
 from export.onnx_writer import write_onnx
 from export.parity import RELATIVE_TOLERANCE, ParityError
 from export.pictures import Picture, textured_picture
-from export.pipeline import ExportSettings, export_model
+from export.pipeline import ExportSettings, export_model, freeze_model
 from export.sidecar import preprocess_of
 from ifseg_rt.artifact import file_record
 from ifseg_rt.tensorrt.flavour import Flavour
@@ -70,6 +70,7 @@ def test_a_faithful_engine(exported: Path, in_torch: Runner, pictures: list[Pict
     assert record.measured is not None and record.measured.pictures == 2
     assert (record.device, record.skipped) == ("a GPU", None)
     assert report.to_dict()["reference"] == "torch"
+    assert 0.9 < report.mean_iou <= 1.0
 
 
 def test_itself(in_torch: Runner, pictures: list[Picture]) -> None:
@@ -161,7 +162,19 @@ def test_a_corrupted_layer_is_named(
     assert overflown.error > 10
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_layers_in_integers_are_looked_at(
+    smallest: IFSegModel, tmp_path: Path, noise: Callable[..., torch.Tensor]
+) -> None:
+    image = noise(SIZE).numpy()
+    path = tmp_path / "model.onnx"
+    write_onnx(freeze_model(smallest, ExportSettings(size=SIZE, precision="int8_fp16")), path)
+    found = graph_activations(path, image)
+    expected = module_activations(FrozenSegmenter(smallest, SIZE), image)
+    assert found.keys() == expected.keys()
+    assert first_divergence(expected, found, 1e-4).before == 0
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8_fp16"])
 def test_a_sound_model_is_explained_as_such(smallest: IFSegModel, pictures: list[Picture], precision: str) -> None:
     found = explain_divergence(smallest, ExportSettings(size=SIZE, precision=precision), pictures[0])
     assert 0 < found.error < found.tolerance

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from export import parity
+from export.pipeline import ExportSettings, export_model
 from export.to_trt import main
 from ifseg_rt import Segmenter
 from ifseg_rt.artifact import read_artifact
@@ -147,6 +148,33 @@ def test_from_an_exported_model(made: Made, tmp_path: Path, capfd: pytest.Captur
     assert "is not the file its sidecar describes" in capfd.readouterr().err
 
 
+def test_integers(own_checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for precision, in_graph in (("int8", "int8_fp16"), ("fp16", "fp16")):
+        target = tmp_path / f"{precision}.engine"
+        arguments = [str(own_checkpoint), "-o", str(target), "--size", "64", "--precision", precision, *RTX]
+        assert main(arguments) == 0
+        said = capfd.readouterr()
+        result = json.loads(said.out)
+        assert result["precision"] == result["parity"]["onnx"]["precision"] == in_graph
+        assert ("measuring the ranges of activations ..." in said.err) == (precision == "int8")
+        assert read_engine(target).model.precision == in_graph
+        assert 0.5 < result["parity"]["onnx"]["mean_iou"] <= 1.0
+    assert main([str(tmp_path / "int8.onnx"), "--precision", "int8", "-q", *RTX]) == 0
+    assert json.loads(capfd.readouterr().out)["precision"] == "int8_fp16"
+    assert main([str(tmp_path / "int8.onnx"), "--calibration", str(tmp_path), "-q", *RTX]) == 2
+    assert "--calibration is baked into int8.onnx" in capfd.readouterr().err
+
+
+def test_integers_for_cpus_are_not_for_engines(
+    smallest: IFSegModel, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    export_model(smallest, tmp_path / "cpu.onnx", ExportSettings(size=(32, 48), precision="int8"))
+    assert main([str(tmp_path / "cpu.onnx"), "-q", *RTX]) == 2
+    said = capfd.readouterr().err
+    assert "cpu.onnx is int8, which is for CPUs; an engine needs fp16, bf16, fp32, int8_fp16" in said
+    assert "hint: build it from the checkpoint: python -m export.to_trt ckpt.pt --precision int8" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -162,6 +190,8 @@ def test_from_an_exported_model(made: Made, tmp_path: Path, capfd: pytest.Captur
         (["--workspace", "0"], 2, "at least 1 MB"),
         (["--runtime", "openvino"], 2, "--runtime"),
         (["--categories", "sky", "--categories-file", "x"], 2, "not allowed with"),
+        (["--precision", "int8", "--calibration", "missing"], 3, "no folder of pictures"),
+        (["--calibration", "."], 2, "calibration pictures are for static integers, found precision fp16"),
         (["--pictures", "missing"], 3, "no folder of pictures"),
         (["--categories", "sky, zebra"], 8, "zebra"),
     ],
