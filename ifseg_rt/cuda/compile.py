@@ -26,7 +26,7 @@ SOURCES = {
     "preprocess": ("preprocess",),
     "softmax": ("softmax",),
     "refine": ("refine_1", "refine_2", "refine_4", "refine_6", "refine_12", "refine_any"),
-    "labels": ("labels",),
+    "labels": ("labels", "labels_valued"),
     "scores": ("not_finite", "transpose"),
 }
 # Turing, A100, GeForce 30, Orin, GeForce 40, H100/H200, B200, GeForce 50. Others are compiled where they are met.

@@ -214,6 +214,7 @@ class Kernels:
         width: int,
         wide: bool,
         confidence: int = 0,
+        values: int = 0,
         overlay: OverlayTarget | None = None,
     ) -> None:
         """The first best class of every pixel after half-pixel bilinear up-sampling; C x H x W is never formed.
@@ -229,6 +230,7 @@ class Kernels:
             width: columns of the frame.
             wide: whether ``labels`` is uint16.
             confidence: height x width float32, filled with the winner's value; 0 = not wanted.
+            values: classes x grid_h x grid_w float32 that ``confidence`` is up-sampled from; 0 = ``planes``.
             overlay: the picture to paint, or ``None``.
         """
         plan = plan_labels(
@@ -241,6 +243,7 @@ class Kernels:
             width=width,
             wide=wide,
             confidence=confidence,
+            values=values,
             overlay=overlay,
         )
         self._launcher(stream, plan)

@@ -176,6 +176,7 @@ def plan_labels(
     width: int,
     wide: bool,
     confidence: int = 0,
+    values: int = 0,
     overlay: OverlayTarget | None = None,
 ) -> Launch:
     """Labels of every pixel; see ``Kernels.labels``."""
@@ -194,8 +195,9 @@ def plan_labels(
             np.float32(1.0 - overlay.alpha),
             np.float32(overlay.alpha),
         )
+    _need(bool(confidence) or not values, "values", "0 without confidence", values)
     return Launch(
-        "labels",
+        "labels_valued" if values else "labels",
         grid=(grid_w * tiles_x, grid_h * tiles_y, 1),
         block=(_LABELS_THREADS, 1, 1),
         shared=0,
@@ -208,6 +210,7 @@ def plan_labels(
             labels,
             *_ints(height, width, wide),
             confidence,
+            *((values,) if values else ()),
             *painted,
         ),
     )

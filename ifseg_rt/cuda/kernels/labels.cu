@@ -88,18 +88,15 @@ __device__ inline unsigned char blended(unsigned char below, unsigned char paint
     return (unsigned char)min(max(__float2int_rn(value), 0), 255);
 }
 
-}  // namespace labelling
-
-// planes: classes x grid_h x grid_w float32. labels: height x width, uint8 or (wide) uint16. confidence: height x width
-// float32 or null. frame, picture: height x width x 3 uint8, rows *_pitch bytes apart, both null or both the same if
-// wanted so. palette: classes x 3 uint8 in the picture's channel order. scale: grid cells per pixel. Block 128, grid
-// (grid_w * tiles_x, grid_h * tiles_y); a cell's share of a tile is at most 128 x 64 pixels.
-extern "C" __global__ void __launch_bounds__(128)
-labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, double scale_y, double scale_x,
-       int tiles_y, int tiles_x, void* __restrict__ labels, int height, int width, int wide,
-       float* __restrict__ confidence, const unsigned char* frame, long long frame_pitch, unsigned char* picture,
-       long long picture_pitch, const unsigned char* __restrict__ palette, float keep, float cover) {
-    using namespace labelling;
+// What both kernels do; see them for the arguments. A template, because one kernel with a branch inside is compiled into
+// half the code (the loops over pixels are no longer made apart for one candidate, listed ones and all).
+template <bool FROM_VALUES>
+__device__ inline void
+label_tile(const float* __restrict__ planes, int classes, int grid_h, int grid_w, double scale_y, double scale_x,
+           int tiles_y, int tiles_x, void* __restrict__ labels, int height, int width, int wide,
+           float* __restrict__ confidence, const float* __restrict__ values, const unsigned char* frame,
+           long long frame_pitch, unsigned char* picture, long long picture_pitch,
+           const unsigned char* __restrict__ palette, float keep, float cover) {
     __shared__ Candidates candidates;
     __shared__ float weight_x[TILE_WIDTH];
     __shared__ float weight_y[TILE_HEIGHT];
@@ -239,7 +236,7 @@ labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, do
     }
     const int compared = listed ? count : classes;
     if (thread == 0) OBSERVE(compared);
-    const bool known = compared == 1 && !confidence;
+    const bool known = compared == 1 && (FROM_VALUES || !confidence);
 
     // The pixels: a thread takes four of one column at a time.
     const int groups = (tile_h + ROWS - 1) / ROWS;
@@ -280,7 +277,16 @@ labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, do
                 ((unsigned short*)labels)[y * width + x] = (unsigned short)label;
             else
                 ((unsigned char*)labels)[y * width + x] = (unsigned char)label;
-            if (confidence) confidence[y * width + x] = best[r];
+            if (FROM_VALUES || confidence) {
+                float value = best[r];
+                if (FROM_VALUES) {
+                    const float* there = values + label * plane;
+                    float a = there[p00 - planes] * ux + there[p01 - planes] * wx;
+                    float b = there[p10 - planes] * ux + there[p11 - planes] * wx;
+                    value = a * uy[r] + b * wy[r];
+                }
+                confidence[y * width + x] = value;
+            }
             if (picture) {
 #pragma unroll
                 for (int channel = 0; channel < 3; ++channel)
@@ -289,4 +295,33 @@ labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, do
             }
         }
     }
+}
+
+}  // namespace labelling
+
+// planes: classes x grid_h x grid_w float32. labels: height x width, uint8 or (wide) uint16. confidence: height x width
+// float32, filled with the label's v, or null. frame, picture: height x width x 3 uint8, rows *_pitch bytes apart, both
+// null or both the same if wanted so. palette: classes x 3 uint8 in the picture's channel order. scale: grid cells per
+// pixel. Block 128, grid (grid_w * tiles_x, grid_h * tiles_y); a cell's share of a tile is at most 128 x 64 pixels.
+extern "C" __global__ void __launch_bounds__(128)
+labels(const float* __restrict__ planes, int classes, int grid_h, int grid_w, double scale_y, double scale_x,
+       int tiles_y, int tiles_x, void* __restrict__ labels, int height, int width, int wide,
+       float* __restrict__ confidence, const unsigned char* frame, long long frame_pitch, unsigned char* picture,
+       long long picture_pitch, const unsigned char* __restrict__ palette, float keep, float cover) {
+    labelling::label_tile<false>(planes, classes, grid_h, grid_w, scale_y, scale_x, tiles_y, tiles_x, labels, height,
+                                 width, wide, confidence, nullptr, frame, frame_pitch, picture, picture_pitch, palette,
+                                 keep, cover);
+}
+
+// The same, but confidence (never null) is the label's v in values, which are like planes: where labels come from
+// logits, the probabilities.
+extern "C" __global__ void __launch_bounds__(128)
+labels_valued(const float* __restrict__ planes, int classes, int grid_h, int grid_w, double scale_y, double scale_x,
+              int tiles_y, int tiles_x, void* __restrict__ labels, int height, int width, int wide,
+              float* __restrict__ confidence, const float* __restrict__ values, const unsigned char* frame,
+              long long frame_pitch, unsigned char* picture, long long picture_pitch,
+              const unsigned char* __restrict__ palette, float keep, float cover) {
+    labelling::label_tile<true>(planes, classes, grid_h, grid_w, scale_y, scale_x, tiles_y, tiles_x, labels, height,
+                                width, wide, confidence, values, frame, frame_pitch, picture, picture_pitch, palette,
+                                keep, cover);
 }

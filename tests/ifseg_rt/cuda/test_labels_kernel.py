@@ -201,6 +201,38 @@ def test_saturated_probabilities(machine) -> None:
 
 
 @pytest.mark.parametrize(
+    ("classes", "grid", "frame"), [(1, (3, 4), (17, 23)), (5, (6, 7), (41, 57)), (300, (4, 4), (33, 20))]
+)
+def test_confidence_from_other_values(machine, classes: int, grid: tuple[int, int], frame: tuple[int, int]) -> None:
+    """Where labels come from logits, confidence is the probability of the label, up-sampled."""
+    rng = np.random.default_rng(classes)
+    logits = rng.normal(0, 3, (classes, *grid)).astype(np.float32)
+    values = probabilities(rng, classes, *grid, 2.0)
+    labels, _ = definition(logits, *frame)
+    kind = np.uint16 if classes > 255 else np.uint8
+    expected = np.empty(frame, dtype=np.float32)
+    for index in range(classes):
+        np.copyto(expected, definition(values[index : index + 1], *frame)[1], where=labels == index)
+    found = machine.put(np.full(frame, 0xFF, dtype=kind))
+    confidence = machine.put(np.full(frame, np.nan, dtype=np.float32))
+    machine.kernels.labels(
+        machine.stream,
+        machine.put(logits),
+        classes,
+        *grid,
+        labels=found,
+        height=frame[0],
+        width=frame[1],
+        wide=classes > 255,
+        confidence=confidence,
+        values=machine.put(values),
+    )
+    np.testing.assert_array_equal(machine.get(found, frame, kind), labels)
+    np.testing.assert_array_equal(machine.get(confidence, frame, np.float32), expected)
+    machine.clear()
+
+
+@pytest.mark.parametrize(
     ("classes", "alpha", "pads", "in_place"),
     [(3, 0.5, (0, 0), True), (3, 0.5, (0, 0), False), (12, 0.45, (5, 9), False), (300, 0.3, (1, 1), True)],
 )

@@ -44,8 +44,21 @@ def every_plan() -> list[Launch]:
         plan_softmax(ADDRESS, 1024, 150, planes=ADDRESS),
         *(plan_refine(ADDRESS, ADDRESS, n, 150, 8, k, 25, out=ADDRESS) for n, k in sizes),
         plan_labels(ADDRESS, 150, 32, 32, labels=ADDRESS, height=1080, width=1920, wide=False),
-        plan_labels(
-            ADDRESS, 150, 32, 32, labels=ADDRESS, height=1080, width=1920, wide=True, confidence=1, overlay=overlay
+        *(
+            plan_labels(
+                ADDRESS,
+                150,
+                32,
+                32,
+                labels=ADDRESS,
+                height=1080,
+                width=1920,
+                wide=True,
+                confidence=1,
+                values=values,
+                overlay=overlay,
+            )
+            for values in (0, ADDRESS)
         ),
         plan_finite(ADDRESS, 1024 * 150, flags=ADDRESS, blocks=64),
         plan_transpose(ADDRESS, 1024, 150, planes=ADDRESS),
@@ -147,3 +160,8 @@ def test_preprocessing_refuses_what_cannot_be_meant(change: dict, message: str) 
 def test_labels_refuse_more_classes_than_they_can_number() -> None:
     with pytest.raises(UsageError, match="classes must be 1 to 256, or to 65536 with wide labels; found 257"):
         plan_labels(0, 257, 4, 4, labels=0, height=8, width=8, wide=False)
+
+
+def test_values_of_labels_need_a_place_for_confidence() -> None:
+    with pytest.raises(UsageError, match="values must be 0 without confidence; found 4096"):
+        plan_labels(0, 4, 4, 4, labels=0, height=8, width=8, wide=False, values=4096)
