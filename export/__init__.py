@@ -19,7 +19,7 @@ def export_onnx(
     model: IFSegModel,
     path: str | Path,
     size: tuple[int, int] = (512, 512),
-    batch: int = 1,
+    batch: int | tuple[int, int] = 1,
     *,
     categories: Sequence[str] | None = None,
     neighbours: int = 3,
@@ -36,7 +36,8 @@ def export_onnx(
         model: with its vocabulary set, as ``train.load_model`` returns it; it is not changed.
         path: the ``.onnx`` file to write; the sidecar lies beside it.
         size: input height and width in pixels.
-        batch: pictures per call; ``ifseg_rt.Segmenter`` takes single ones.
+        batch: pictures per call, or the smallest and the largest number of them; ``ifseg_rt.Segmenter`` takes single
+            ones.
         categories: category names, where the model carries none.
         neighbours: patches that the refinement averages (spec 9).
         rounds: how often it averages.
@@ -64,9 +65,11 @@ def export_onnx(
     """
     from export.pipeline import ExportSettings, export_model
 
+    smallest, largest = (None, batch) if isinstance(batch, int) else batch
     settings = ExportSettings(
         size=size,
-        batch=batch,
+        batch=largest,
+        smallest_batch=smallest,
         neighbours=neighbours,
         rounds=rounds,
         opset=opset,

@@ -125,7 +125,7 @@ def why_not_compared(
     unfit = mismatches(engine, flavour, machine, machine.gpu)
     if unfit:
         return f"the GPU here cannot run it: {unfit[0]}"
-    if engine.model.batch != 1:
+    if not engine.model.takes_single_frames:
         return f"it takes {engine.model.batch} pictures per call, the run time single ones"
     if reference == "onnx" and engine.model.precision in _NOT_IN_ONNX_RUNTIME:
         return f"ONNX Runtime does not run {engine.model.precision} on the CPU; build it from the checkpoint to compare"
@@ -192,14 +192,14 @@ def run_model(path: Path, *, device: str = "auto") -> Iterator[Runner]:
 
 
 def run_module(module: FrozenSegmenter, preprocess: Preprocess) -> Runner:
-    """Runs the frozen module in PyTorch; its first picture of a batch counts."""
+    """Runs the frozen module in PyTorch, picture by picture."""
     import torch
 
     prepare = Preprocessor(preprocess)
 
     def run(picture: Picture) -> Scores:
         frame = picture[1]
-        image = torch.from_numpy(prepare(frame, "bgr")).expand(module.batch, -1, -1, -1)
+        image = torch.from_numpy(prepare(frame, "bgr"))
         with torch.inference_mode():
             probabilities, logits, _ = module(image)
         rows = logits[0].float().softmax(-1).clamp(min=_SMALLEST).log().numpy()

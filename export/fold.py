@@ -36,14 +36,18 @@ class FrozenAttention(nn.Module):
         set_weight(self.out.weight, mixed)
         set_weight(self.out.bias, attention.out_proj.bias.double() + mixed @ attention.v_proj.bias.double())
 
-    def forward(self, query: Tensor, memory: Tensor, batch: int, blocks: list[Block], biases: list[Tensor]) -> Tensor:
-        """``query [B * T, D]``, ``memory [B * S, D]``, one ``[H, rows, keys]`` bias per block -> ``[B * T, D]``."""
+    def forward(self, query: Tensor, memory: Tensor, blocks: list[Block], biases: list[Tensor]) -> Tensor:
+        """``query [B * T, D]``, ``memory [B * S, D]``, one ``[H, rows, keys]`` bias per block -> ``[B * T, D]``.
+
+        The last block ends at query T and sees all S keys. B is never named: a graph may leave it open.
+        """
         if self.form == "fused":
-            return self._fused(query, memory, batch, blocks, biases)
-        shape = (batch, -1, self.heads, self.head_dim)
-        q = self.q(query).reshape(shape).permute(0, 2, 1, 3)
-        k = self.k(memory).reshape(shape).permute(0, 2, 3, 1)
-        v = self.v(memory).reshape(shape).permute(0, 2, 1, 3)
+            return self._fused(query, memory, blocks, biases)
+        queries, keys = blocks[-1].stop, blocks[-1].keys
+        heads_of = (self.heads, self.head_dim)
+        q = self.q(query).reshape(-1, queries, *heads_of).permute(0, 2, 1, 3)
+        k = self.k(memory).reshape(-1, keys, *heads_of).permute(0, 2, 3, 1)
+        v = self.v(memory).reshape(-1, keys, *heads_of).permute(0, 2, 1, 3)
         parts = []
         for block, bias in zip(blocks, biases, strict=True):
             logits = torch.matmul(q[:, :, block.start : block.stop], k[..., : block.keys]) + bias
@@ -53,9 +57,10 @@ class FrozenAttention(nn.Module):
         out: Tensor = self.out(heads.permute(0, 2, 1, 3).reshape(-1, self.heads * self.head_dim))
         return out
 
-    def _fused(self, query: Tensor, memory: Tensor, batch: int, blocks: list[Block], biases: list[Tensor]) -> Tensor:
-        shape = (batch, -1, self.heads * self.head_dim)
-        q, k, v = (rows.reshape(shape) for rows in (self.q(query), self.k(memory), self.v(memory)))
+    def _fused(self, query: Tensor, memory: Tensor, blocks: list[Block], biases: list[Tensor]) -> Tensor:
+        width = self.heads * self.head_dim
+        q = self.q(query).reshape(-1, blocks[-1].stop, width)
+        k, v = (rows.reshape(-1, blocks[-1].keys, width) for rows in (self.k(memory), self.v(memory)))
         parts = [
             torch.onnx.ops.attention(
                 q[:, block.start : block.stop],

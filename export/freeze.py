@@ -56,10 +56,10 @@ class FrozenEncoderLayer(nn.Module):
         self.norm_after = WideLayerNorm(layer.attn_ln)
         self.feed_forward = FrozenFeedForward(layer, dtype)
 
-    def forward(self, x: Tensor, batch: int, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         normed = self.norm(x)
         blocks = [Block(0, bias.shape[1], bias.shape[2])]
-        x = x + self.norm_after(self.attention(normed, normed, batch, blocks, [bias]))
+        x = x + self.norm_after(self.attention(normed, normed, blocks, [bias]))
         out: Tensor = x + self.feed_forward(x)
         return out
 
@@ -86,21 +86,21 @@ class FrozenDecoderLayer(nn.Module):
         self.cross_norm_after = WideLayerNorm(layer.cross_attn_ln)
         self.feed_forward = FrozenFeedForward(layer, dtype)
 
-    def forward(self, x: Tensor, memory: Tensor, batch: int, self_biases: list[Tensor], cross_bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Tensor, self_biases: list[Tensor], cross_bias: Tensor) -> Tensor:
         keys = self.self_norm(x)
-        x, queries = self._read(x, batch), self._read(keys, batch)
-        x = x + self.self_norm_after(self.self_attention(queries, keys, batch, self.blocks, self_biases))
+        x, queries = self._read(x), self._read(keys)
+        x = x + self.self_norm_after(self.self_attention(queries, keys, self.blocks, self_biases))
         bias = cross_bias[:, self.first : self.first + self.queries]
         blocks = [Block(0, self.queries, cross_bias.shape[2])]
-        x = x + self.cross_norm_after(self.cross_attention(self.cross_norm(x), memory, batch, blocks, [bias]))
+        x = x + self.cross_norm_after(self.cross_attention(self.cross_norm(x), memory, blocks, [bias]))
         out: Tensor = x + self.feed_forward(x)
         return out
 
-    def _read(self, rows: Tensor, batch: int) -> Tensor:
-        every = rows.reshape(batch, -1, rows.shape[-1])
-        if every.shape[1] == self.queries:
+    def _read(self, rows: Tensor) -> Tensor:
+        count = self.blocks[-1].keys
+        if count == self.queries:
             return rows
-        return every[:, self.first : self.first + self.queries].flatten(0, 1)
+        return per_picture(rows, count)[:, self.first : self.first + self.queries].flatten(0, 1)
 
 
 class FrozenSegmenter(nn.Module):
@@ -112,7 +112,9 @@ class FrozenSegmenter(nn.Module):
     Args:
         model: in evaluation mode with its vocabulary set; it is copied, never changed.
         size: input height and width in pixels.
-        batch: pictures per call.
+        batch: pictures per call, at most.
+        smallest_batch: the fewest, where the graph shall take any number from there to ``batch``; ``None`` for exactly
+            ``batch``.
         neighbours: neighbours per patch that the refinement averages.
         rounds: how often it averages.
         biases: form of the position biases, see :mod:`export.biases`.
@@ -140,6 +142,7 @@ class FrozenSegmenter(nn.Module):
         size: tuple[int, int],
         *,
         batch: int = 1,
+        smallest_batch: int | None = None,
         neighbours: int = 3,
         rounds: int = 25,
         biases: BiasForm = "auto",
@@ -149,7 +152,8 @@ class FrozenSegmenter(nn.Module):
         super().__init__()
         if not len(model.category_embedding):
             raise VocabularyError("the model has no categories to export", hint="name them: --categories")
-        self.size, self.batch, self.rounds = size, batch, rounds
+        self.size, self.rounds = size, rounds
+        self.batch, self.smallest_batch = batch, smallest_batch
         self.grid = (-(-size[0] // PATCH), -(-size[1] // PATCH))
         self.patches = self.grid[0] * self.grid[1]
         if not 1 <= self.patches <= MOST_PATCHES:
@@ -206,46 +210,48 @@ class FrozenSegmenter(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features = self.features(image.to(self.dtype))
-        logits = self._per_picture(self._logits(features))
+        logits = per_picture(self._logits(features), self.patches)
         near = self._neighbours(features)
         refined = self._refine(F.softmax(logits, dim=-1), near)
-        probabilities = refined.transpose(1, 2).reshape(self.batch, -1, *self.grid)
+        probabilities = refined.transpose(1, 2).unflatten(2, self.grid)
         return probabilities, logits, near.to(torch.int32)
 
     def _logits(self, features: Tensor) -> Tensor:
         encoder_biases, self_biases, cross_bias = self.biases()
-        patches = self._per_picture(self.patch_norm(self.project(features)))
-        x = torch.cat([patches, self.text.expand(self.batch, -1, -1)], dim=1).flatten(0, 1)
+        patches = per_picture(self.patch_norm(self.project(features)), self.patches)
+        batch, memory_rows = patches.shape[0], self.patches + self.text.shape[0]
+        x = torch.cat([patches, self.text.expand(batch, -1, -1)], dim=1).flatten(0, 1)
         for layer, bias in zip(self.encoder_layers, encoder_biases, strict=True):
-            x = layer(x, self.batch, bias)
+            x = layer(x, bias)
         memory = self.encoder_norm(x)
-        used = self._per_picture(memory)[:, : self.decoder_rows - 1]
-        rows = torch.cat([self.bos.expand(self.batch, -1, -1), self.embed_norm(used)], dim=1).flatten(0, 1)
+        used = per_picture(memory, memory_rows)[:, : self.decoder_rows - 1]
+        rows = torch.cat([self.bos.expand(batch, -1, -1), self.embed_norm(used)], dim=1).flatten(0, 1)
         memory = memory.to(self.dtype)
         for layer, biases in zip(self.decoder_layers, self_biases, strict=True):
-            rows = layer(rows, memory, self.batch, biases, cross_bias)
+            rows = layer(rows, memory, biases, cross_bias)
         return F.linear(self.decoder_norm(rows), self.categories)
 
     def _neighbours(self, features: Tensor) -> Tensor:
         """Most similar patches by cosine (spec 9, steps 1 and 2), int64 ``[B, n, K]``."""
         features = features.float()
         unit = features / torch.linalg.vector_norm(features, dim=-1, keepdim=True).clamp(min=1e-12)
-        unit = self._per_picture(unit)
+        unit = per_picture(unit, self.patches)
         return torch.matmul(unit, unit.transpose(1, 2)).topk(self.max_neighbours, dim=-1).indices
 
     def _refine(self, probabilities: Tensor, near: Tensor) -> Tensor:
         """Mean over the nearest patches, ``rounds`` times (spec 9, step 3), by gathers of whole rows."""
         used = near[:, :, : self.neighbours]
         if self.batch > 1:
-            used = used + self.batch_offsets
+            used = used + self.batch_offsets[: used.shape[0]]
         # All first neighbours, then all second ones: the mean is then a sum of whole matrices. With the neighbours of a
         # patch side by side 25 rounds took 3.2 ms, like this 1.5 ms (two cores, 1024 patches, 12 categories).
         index = used.permute(2, 0, 1).reshape(-1)
         rows = probabilities.flatten(0, 1)
         for _ in range(self.rounds):
             rows = rows.index_select(0, index).reshape(self.neighbours, -1, rows.shape[1]).mean(dim=0)
-        return self._per_picture(rows)
+        return per_picture(rows, self.patches)
 
-    def _per_picture(self, rows: Tensor) -> Tensor:
-        """``[B * rows, D]`` -> ``[B, rows, D]``."""
-        return rows.reshape(self.batch, -1, rows.shape[-1])
+
+def per_picture(rows: Tensor, count: int) -> Tensor:
+    """``[B * count, D]`` -> ``[B, count, D]``."""
+    return rows.reshape(-1, count, rows.shape[-1])

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from export.precision import AttentionForm, Precision
 
 INPUT_NAME = "image"
+# The name of an open batch axis in the graph.
+BATCH_NAME = "batch"
 # 20 has Gelu as one operator: ONNX Runtime does not recognise all the pieces it is cut into below (18).
 DEFAULT_OPSET = 20
 # The first one in which convolutions take bfloat16.
@@ -55,6 +57,9 @@ def write_onnx(
     from export.static_int8 import quantise_statically
 
     image = torch.zeros(frozen.batch, 3, *frozen.size)
+    shapes: Any = None
+    if frozen.smallest_batch is not None:
+        shapes = ({0: torch.export.Dim(BATCH_NAME, min=frozen.smallest_batch, max=frozen.batch)},)
     files = [path]
     try:
         with _silence():
@@ -62,6 +67,7 @@ def write_onnx(
                 frozen,
                 (image,),
                 dynamo=True,
+                dynamic_shapes=shapes,
                 opset_version=opset,
                 input_names=[INPUT_NAME],
                 output_names=list(OUTPUT_NAMES),

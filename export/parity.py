@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -180,7 +181,8 @@ def measure_parity(
     inputs = np.concatenate([prepare(frame, "bgr").copy() for _, frame in pictures])
     expected = _run_model(model, frozen, inputs)
     in_torch = frozen.precision in _NOT_IN_ONNX_RUNTIME
-    found = _run_frozen(frozen, inputs) if in_torch else _run_graph(onnx_path, frozen.batch, inputs)
+    sizes = batch_sizes(frozen)
+    found = _run_frozen(frozen, inputs) if in_torch else _run_graph(onnx_path, sizes, inputs)
 
     tolerance = RELATIVE_TOLERANCE[frozen.precision]
     errors = LogitErrors(np.stack([scores.logits for scores in expected]), np.stack([s.logits for s in found]))
@@ -211,7 +213,7 @@ def _run_model(model: IFSegModel, frozen: FrozenSegmenter, inputs: NDArray[np.fl
 
     out = []
     with torch.inference_mode():
-        for batch in _batches(inputs, frozen.batch):
+        for batch in _batches(inputs, batch_sizes(frozen)):
             features = model.features(torch.from_numpy(batch))
             logits = model.patch_rows(model.all_logits(model.project(features), frozen.grid))
             refined = refine(logits.softmax(-1), neighbours(features, frozen.neighbours), frozen.rounds)
@@ -220,7 +222,7 @@ def _run_model(model: IFSegModel, frozen: FrozenSegmenter, inputs: NDArray[np.fl
     return out[: len(inputs)]
 
 
-def _run_graph(onnx_path: Path, batch_size: int, inputs: NDArray[np.float32]) -> list[_Scores]:
+def _run_graph(onnx_path: Path, sizes: tuple[int, ...], inputs: NDArray[np.float32]) -> list[_Scores]:
     import onnxruntime
     import torch
 
@@ -230,7 +232,7 @@ def _run_graph(onnx_path: Path, batch_size: int, inputs: NDArray[np.float32]) ->
     try:
         session = onnxruntime.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
         out = []
-        for batch in _batches(inputs, batch_size):
+        for batch in _batches(inputs, sizes):
             refined, logits = session.run(["probabilities", "logits"], {INPUT_NAME: batch})
             out += [_Scores(one, smooth) for one, smooth in zip(logits, refined, strict=True)]
     except Exception as error:  # ONNX Runtime raises a different class for every status code
@@ -243,17 +245,25 @@ def _run_frozen(frozen: FrozenSegmenter, inputs: NDArray[np.float32]) -> list[_S
 
     out = []
     with torch.inference_mode():
-        for batch in _batches(inputs, frozen.batch):
+        for batch in _batches(inputs, batch_sizes(frozen)):
             refined, logits, _ = frozen(torch.from_numpy(batch))
             out += [_Scores(one, smooth) for one, smooth in zip(logits.numpy(), refined.numpy(), strict=True)]
     return out[: len(inputs)]
 
 
-def _batches(inputs: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
-    """Full batches; the last one is filled up with its own last picture."""
-    out = []
-    for start in range(0, len(inputs), size):
+def batch_sizes(frozen: FrozenSegmenter) -> tuple[int, ...]:
+    """Numbers of pictures per call to compare with: the only one, or both ends of the range."""
+    return (frozen.batch,) if frozen.smallest_batch is None else (frozen.smallest_batch, frozen.batch)
+
+
+def _batches(inputs: NDArray[np.float32], sizes: tuple[int, ...]) -> list[NDArray[np.float32]]:
+    """Full batches of all sizes in turn; the last one is filled up with its own last picture."""
+    out: list[NDArray[np.float32]] = []
+    start, size_of = 0, cycle(sizes)
+    while start < len(inputs):
+        size = next(size_of)
         batch = inputs[start : start + size]
+        start += size
         missing = size - len(batch)
         out.append(np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch)
     return out

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.batch import check_batch
 from ifseg_rt.artifact import Artifact, read_artifact, sidecar_path, write_artifact
 from ifseg_rt.errors import ExportError, UsageError
 
@@ -29,7 +30,8 @@ class ExportSettings:
 
     Attributes:
         size: input height and width in pixels.
-        batch: pictures per call; the run time takes single ones.
+        batch: pictures per call, at most; the run time takes single ones.
+        smallest_batch: the fewest, where any number from there on shall do; ``None`` for exactly ``batch``.
         neighbours: patches that the refinement averages.
         rounds: how often it averages.
         opset: ONNX operator set; ``None`` for the default.
@@ -51,6 +53,7 @@ class ExportSettings:
     pictures: Path | None = None
     attention: AttentionForm | None = None
     calibration: Path | None = None
+    smallest_batch: int | None = None
 
     @property
     def attention_form(self) -> AttentionForm:
@@ -68,8 +71,7 @@ class ExportSettings:
 
         if min(self.size) < 1:
             raise UsageError(f"the input size must be positive, found {self.size[0]} x {self.size[1]}")
-        if self.batch < 1:
-            raise UsageError(f"the batch must be at least 1, found {self.batch}")
+        check_batch(self.smallest_batch, self.batch)
         if not 0 <= self.rounds <= MOST_ROUNDS:
             raise UsageError(f"refinement rounds must be 0 to {MOST_ROUNDS}, found {self.rounds}")
         if self.opset is not None and self.opset not in OPSETS:
@@ -193,6 +195,7 @@ def freeze_model(
         model,
         settings.size,
         batch=settings.batch,
+        smallest_batch=settings.smallest_batch,
         neighbours=settings.neighbours,
         rounds=settings.rounds,
         biases=settings.biases,

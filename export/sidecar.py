@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ifseg_rt
 from export.onnx_writer import INPUT_NAME
 from ifseg_rt.artifact import (
+    OPEN_AXIS,
     SCHEMA_VERSION,
     Artifact,
     CategoryRecord,
@@ -90,7 +91,8 @@ def describe(
         parity: what was measured.
         provenance: anything known of where the weights come from.
     """
-    (height, width), batch, n = frozen.grid, frozen.batch, frozen.patches
+    (height, width), n = frozen.grid, frozen.patches
+    batch = frozen.batch if frozen.smallest_batch is None else OPEN_AXIS
     classes = len(categories)
     return Artifact(
         schema_version=SCHEMA_VERSION,
@@ -100,7 +102,8 @@ def describe(
         files=tuple(file_record(path) for path in files),
         categories=categories,
         preprocess=preprocess_of(model.config, frozen.size),
-        batch=batch,
+        batch=frozen.batch,
+        smallest_batch=frozen.smallest_batch,
         grid=frozen.grid,
         precision=frozen.precision,
         inputs=(TensorSpec(INPUT_NAME, "float32", (batch, 3, *frozen.size)),),

@@ -11,6 +11,7 @@ from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.batch import parse_batch
 from export.command_line import CommandParser, run_command
 from ifseg_rt.errors import ExportError
 
@@ -43,9 +44,11 @@ def _run(options: argparse.Namespace) -> None:
     from export.pipeline import ExportSettings, check_target, export_model
     from train.image_size import parse_size
 
+    smallest_batch, batch = parse_batch(options.batch)
     settings = ExportSettings(
         size=parse_size(options.size or _DEFAULT_SIZE),
-        batch=options.batch,
+        batch=batch,
+        smallest_batch=smallest_batch,
         neighbours=options.neighbours,
         rounds=options.rounds,
         opset=options.opset,
@@ -131,7 +134,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--size", metavar="N|HxW", help="input size: 512 or 384x640 (default: as recorded by train.adapt, or 512)"
     )
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures per call (default: 1)")
+    parser.add_argument(
+        "--batch", default="1", metavar="N|A..B", help="pictures per call: a number, or any from A to B (default: 1)"
+    )
     names = parser.add_mutually_exclusive_group()
     names.add_argument("--categories", metavar="WORDS", help='other categories than the checkpoint\'s: "sky, road"')
     names.add_argument("--categories-file", type=Path, metavar="PATH", help="one per line: name, synonym #rrggbb")

@@ -12,6 +12,7 @@ from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.batch import parse_batch
 from export.command_line import CommandParser, run_command
 from ifseg_rt.errors import ExportError, UsageError
 
@@ -128,9 +129,11 @@ def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[
 
     precision = _IN_GRAPHS[options.precision or _DEFAULT_PRECISION]
     sizes = list(dict.fromkeys(parse_size(text) for text in options.size or [_DEFAULT_SIZE]))
+    smallest_batch, batch = parse_batch(options.batch or "1")
     settings = ExportSettings(
         size=sizes[0],
-        batch=_given(options.batch, 1),
+        batch=batch,
+        smallest_batch=smallest_batch,
         neighbours=_given(options.neighbours, 3),
         rounds=_given(options.rounds, 25),
         biases=options.biases or "tables",
@@ -244,7 +247,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N|HxW",
         help="input sizes, an engine each: 512 384x640 (default: as recorded by train.adapt, or 512)",
     )
-    graph.add_argument("--batch", type=int, metavar="N", help="pictures per call (default: 1)")
+    graph.add_argument(
+        "--batch",
+        metavar="N|A..B",
+        help="pictures per call: a number, or any from A to B, fastest at B (default: 1; ifseg-rt runs single ones)",
+    )
     names = graph.add_mutually_exclusive_group()
     names.add_argument("--categories", metavar="WORDS", help='other categories than the checkpoint\'s: "sky, road"')
     names.add_argument("--categories-file", type=Path, metavar="PATH", help="one per line: name, synonym #rrggbb")

@@ -17,6 +17,7 @@ import msgspec
 
 from ifseg_rt.artifact_schema import (
     KIND,
+    OPEN_AXIS,
     SCHEMA_VERSION,
     Artifact,
     CategoryRecord,
@@ -31,6 +32,7 @@ from ifseg_rt.errors import ArtifactError
 
 __all__ = [
     "KIND",
+    "OPEN_AXIS",
     "SCHEMA_VERSION",
     "Artifact",
     "CategoryRecord",

@@ -1,7 +1,7 @@
 """The sidecar's schema: what an exported model says about itself, as strict typed records.
 
-Unknown fields are errors. Every tensor shape is fixed at export, so shapes that do not fit each other are refused here,
-before anything runs.
+Unknown fields are errors. Every tensor shape is fixed at export but for the number of pictures, so shapes that do not
+fit each other are refused here, before anything runs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import msgspec
 
 SCHEMA_VERSION = 1
 KIND = "ifseg-rt-artifact"
+# Length of an axis that the caller chooses.
+OPEN_AXIS = -1
 
 
 class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +50,10 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Name, element type and fixed shape of one input or output of the graph."""
+    """Name, element type and shape of one input or output of the graph.
+
+    The first length is the number of pictures, :data:`OPEN_AXIS` where that is a range; all others are fixed.
+    """
 
     name: str
     dtype: Literal["float32", "int32"]
@@ -72,7 +77,11 @@ class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The whole sidecar. ``integrity`` seals the other fields; :func:`write_artifact` fills it in."""
+    """The whole sidecar. ``integrity`` seals the other fields; :func:`write_artifact` fills it in.
+
+    ``batch`` is the number of pictures per call; with ``smallest_batch`` it is the largest, and any number between
+    the two will do.
+    """
 
     schema_version: int
     kind: Literal["ifseg-rt-artifact"]
@@ -90,12 +99,30 @@ class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     provenance: dict[str, str | int | float | None]
     tools: dict[str, str]
     parity: Parity
+    smallest_batch: int | None = None
     integrity: str = ""
 
     @property
     def category_names(self) -> tuple[str, ...]:
         """Names in label order: label ``i`` means ``category_names[i]``."""
         return tuple(category.name for category in self.categories)
+
+    @property
+    def takes_single_frames(self) -> bool:
+        """Whether one picture per call will do."""
+        return (self.smallest_batch or self.batch) == 1
+
+    def for_single_frames(self) -> Artifact:
+        """The same with every open number of pictures set to one."""
+        if self.smallest_batch is None:
+            return self
+
+        def one(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+            return tuple(msgspec.structs.replace(spec, shape=(1, *spec.shape[1:])) for spec in specs)
+
+        return msgspec.structs.replace(
+            self, batch=1, smallest_batch=None, inputs=one(self.inputs), outputs=one(self.outputs)
+        )
 
 
 def contradictions(artifact: Artifact) -> list[str]:
@@ -109,7 +136,8 @@ def contradictions(artifact: Artifact) -> list[str]:
     names = artifact.category_names
     preprocess, refinement = artifact.preprocess, artifact.refinement
     height, width = artifact.grid
-    cells, classes, batch = height * width, len(names), artifact.batch
+    cells, classes = height * width, len(names)
+    smallest = artifact.batch if artifact.smallest_batch is None else artifact.smallest_batch
     expect(
         artifact.schema_version == SCHEMA_VERSION, f"schema_version {artifact.schema_version} is not {SCHEMA_VERSION}"
     )
@@ -118,7 +146,8 @@ def contradictions(artifact: Artifact) -> list[str]:
     expect(all(name.strip() for name in names), "a category has an empty name")
     expect(len(set(names)) == classes, "two categories have the same name")
     expect(all(0 <= v <= 255 for c in artifact.categories for v in c.color), "a colour is outside 0..255")
-    expect(min(batch, height, width, preprocess.height, preprocess.width) > 0, "a size is not positive")
+    expect(smallest <= artifact.batch, f"the smallest batch {smallest} is above the largest {artifact.batch}")
+    expect(min(smallest, height, width, preprocess.height, preprocess.width) > 0, "a size is not positive")
     expect(all(math.isfinite(v) for v in preprocess.mean), "a mean is not finite")
     expect(all(math.isfinite(v) and v > 0 for v in preprocess.std), "a standard deviation is not positive")
     expect(
@@ -130,6 +159,7 @@ def contradictions(artifact: Artifact) -> list[str]:
     expect(all(math.isfinite(v) for v in numbers if isinstance(v, float)), "a number is not finite")
     expect(bool(artifact.files), "it names no files")
     expect(all(_is_plain_name(record.name) for record in artifact.files), "a file name contains a folder")
+    batch = artifact.batch if artifact.smallest_batch is None else OPEN_AXIS
     expected = {
         "image": ("float32", (batch, 3, preprocess.height, preprocess.width)),
         "probabilities": ("float32", (batch, classes, height, width)),

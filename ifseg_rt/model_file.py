@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ class ModelFile:
 
     Attributes:
         path: the ``.onnx`` or engine file.
-        artifact: categories, pre-processing, shapes.
+        artifact: categories, pre-processing, shapes for one picture per call.
         engine: for an engine: its own sidecar, and the TensorRT here that it fits.
     """
 
@@ -61,12 +61,14 @@ def read_model(path: Path, *, rebuild: bool = False, machine: Machine | None = N
         model = ModelFile(path, engine.artifact.model, engine)
     else:
         model = ModelFile(path, read_artifact(path))
-    if model.artifact.batch != 1:
+    if not model.artifact.takes_single_frames:
+        least, most = model.artifact.smallest_batch, model.artifact.batch
         raise ArtifactError(
-            f"{path} was exported for batches of {model.artifact.batch} frames; expected single frames",
-            hint="export it again with --batch 1",
+            f"{path} was exported for batches of {most if least is None else f'{least} to {most}'} frames; "
+            "expected single frames",
+            hint=f"export it again with --batch 1, or 1..{most} for both",
         )
-    return model
+    return replace(model, artifact=model.artifact.for_single_frames())
 
 
 def _checked(path: Path, machine: Machine | None) -> CheckedEngine:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ifseg_rt.artifact_schema import OPEN_AXIS
 from ifseg_rt.backends.engines import SharedEngine
 from ifseg_rt.errors import DeviceError
 
@@ -104,8 +105,9 @@ class TensorRtNetwork:
         if -1 not in tuple(engine.loaded.engine.get_tensor_shape(spec.name)):
             return
         before = engine.errors
-        if not context.set_input_shape(spec.name, spec.shape):
-            shape = list(spec.shape)
+        # What is open is the number of pictures.
+        shape = tuple(1 if length == OPEN_AXIS else length for length in spec.shape)
+        if not context.set_input_shape(spec.name, shape):
             raise DeviceError(
-                f"{self._name} was not built for {spec.name!r} of shape {shape}: {engine.words_since(before)}"
+                f"{self._name} was not built for {spec.name!r} of shape {list(shape)}: {engine.words_since(before)}"
             )

@@ -76,6 +76,8 @@ def build_engine(
         builder, network, _alive = _parse(onnx_path, model, flavour, messages)
         config = builder.create_builder_config()
         _configure(config, settings, targets, flavour)
+        if model.smallest_batch is not None:
+            _add_profile(builder, config, model, model.smallest_batch)
         stored = None
         if flavour.keeps_timings and machine.gpu is not None:
             stored = cache_file(timings or cache_folder(), flavour, machine.gpu)
@@ -188,6 +190,16 @@ def _configure(config: Any, settings: BuildSettings, targets: tuple[str, ...], f
             capability = getattr(trt.ComputeCapability, "SM" + target.replace(".", ""))
             if not config.set_compute_capability(capability, index):
                 raise ExportError(f"{flavour.title} refuses compute capability {target}")
+
+
+def _add_profile(builder: Any, config: Any, model: Artifact, smallest: int) -> None:  # noqa: ANN401
+    """Any number of pictures of the model's range, fastest at the largest."""
+    profile = builder.create_optimization_profile()
+    for spec in model.inputs:
+        least, most = ((count, *spec.shape[1:]) for count in (smallest, model.batch))
+        profile.set_shape(spec.name, least, most, most)
+    if config.add_optimization_profile(profile) < 0:
+        raise ExportError(f"the builder refuses batches of {smallest} to {model.batch} pictures")
 
 
 def _failure(flavour: Flavour, onnx_path: Path, settings: BuildSettings, messages: Messages) -> ExportError:

@@ -184,6 +184,7 @@ def summary(engine: Path, made: EngineArtifact) -> dict[str, Any]:
         "precision": made.model.precision,
         "size": [made.model.preprocess.height, made.model.preprocess.width],
         "batch": made.model.batch,
+        "smallest_batch": made.model.smallest_batch or made.model.batch,
         "categories": len(made.model.categories),
         "seconds": build.seconds,
     }

@@ -49,7 +49,7 @@ def test_every_picture_is_compared(
     seen: list[np.ndarray] = []
     run_graph = parity._run_graph
 
-    def record(path: Path, batch: int, inputs: np.ndarray) -> list[parity._Scores]:
+    def record(path: Path, batch: tuple[int, ...], inputs: np.ndarray) -> list[parity._Scores]:
         seen.append(inputs)
         return run_graph(path, batch, inputs)
 

@@ -68,7 +68,7 @@ def test_other_categories_and_a_refused_result(
         (["--size", "99999"], 2, "99999"),
         (["--size", "4096"], 2, "patches"),
         (["--batch", "0"], 2, "batch"),
-        (["--batch", "two"], 2, "--batch"),
+        (["--batch", "two"], 2, "'two' is not a batch"),
         (["--neighbours", "99"], 2, "neighbours"),
         (["--rounds", "-1"], 2, "rounds"),
         (["--opset", "7"], 2, "18, 20"),

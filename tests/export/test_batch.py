@@ -1,0 +1,152 @@
+"""Numbers of pictures per call: how they are written, what a graph with an open number computes, who accepts it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from export import export_onnx, to_trt
+from export.batch import parse_batch
+from export.freeze import FrozenSegmenter
+from export.parity import _batches
+from ifseg_rt import Segmenter
+from ifseg_rt.artifact import Artifact, read_artifact, sidecar_path, write_artifact
+from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
+from ifseg_rt.tensorrt.flavour import find_flavour
+from ifseg_rt.tensorrt.sidecar import read_engine
+from train.model import IFSegModel
+
+SIZE = (64, 80)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1", (None, 1)), (" 4 ", (None, 4)), ("1..4", (1, 4)), ("2..8", (2, 8)), ("3..3", (None, 3))],
+)
+def test_how_it_is_written(text: str, expected: tuple[int | None, int]) -> None:
+    assert parse_batch(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("two", "'two' is not a batch"),
+        ("1-4", "'1-4' is not a batch"),
+        ("1..", "is not a batch"),
+        ("0", "at least 1, found 0"),
+        ("0..4", "at least 1, found 0"),
+        ("4..1", r"from the smallest to the largest, found 4\.\.1"),
+    ],
+)
+def test_what_cannot_be_meant(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_batch(text)
+
+
+@pytest.fixture(scope="module")
+def open_model(
+    make_model: Callable[..., IFSegModel], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[IFSegModel, Path, Artifact]:
+    # The decoder's last layer reads other rows than it has where this is 1.
+    model = make_model(name="open", encoder_layers=1, decoder_layers=2, readout_offset=1)
+    path = tmp_path_factory.mktemp("open") / "model.onnx"
+    return model, path, export_onnx(model, path, size=SIZE, batch=(1, 3), neighbours=2, rounds=4)
+
+
+def test_every_number_of_pictures(
+    open_model: tuple[IFSegModel, Path, Artifact], noise: Callable[..., torch.Tensor]
+) -> None:
+    model, path, _ = open_model
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    frozen = FrozenSegmenter(model, SIZE, batch=3, smallest_batch=1, neighbours=2, rounds=4)
+    for count in (1, 2, 3):
+        image = noise(SIZE, batch=count, seed=count)
+        found = session.run(["probabilities", "logits", "neighbours"], {"image": image.numpy()})
+        alone = FrozenSegmenter(model, SIZE, batch=1, neighbours=2, rounds=4)
+        with torch.no_grad():
+            together = frozen(image)
+            one_by_one = [torch.cat(parts) for parts in zip(*(alone(picture[None]) for picture in image), strict=True)]
+        for tensor, whole, parts in zip(found, together, one_by_one, strict=True):
+            np.testing.assert_allclose(tensor, whole.numpy(), atol=2e-5)
+            np.testing.assert_allclose(tensor, parts.numpy(), atol=2e-5)
+
+
+def test_only_one_shape_is_computed_while_running(open_model: tuple[IFSegModel, Path, Artifact]) -> None:
+    """An open number of pictures costs what constants are repeated by, and nothing else."""
+    operators = Counter(node.op_type for node in onnx.load(open_model[1]).graph.node)
+    assert operators["Shape"] == 1
+
+
+def test_the_sidecar_says_so(open_model: tuple[IFSegModel, Path, Artifact]) -> None:
+    _, path, artifact = open_model
+    assert (artifact.smallest_batch, artifact.batch, artifact.takes_single_frames) == (1, 3, True)
+    assert [spec.shape[0] for spec in (*artifact.inputs, *artifact.outputs)] == [-1] * 4
+    assert read_artifact(path) == artifact
+    single = artifact.for_single_frames()
+    assert (single.batch, single.smallest_batch, single.inputs[0].shape) == (1, None, (1, 3, *SIZE))
+    assert single.for_single_frames() is single
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"smallest_batch": None}, r"'image' should be float32 \[3, 3, 64, 80\], found float32 \[-1, 3, 64, 80\]"),
+        ({"smallest_batch": 4}, "the smallest batch 4 is above the largest 3"),
+        ({"smallest_batch": 0}, "a size is not positive"),
+    ],
+)
+def test_a_sidecar_that_contradicts_itself(
+    open_model: tuple[IFSegModel, Path, Artifact], tmp_path: Path, changes: dict[str, int | None], message: str
+) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        write_artifact(msgspec.structs.replace(open_model[2], **changes), tmp_path / "model.json")
+
+
+def test_single_frames_run(open_model: tuple[IFSegModel, Path, Artifact], noise: Callable[..., torch.Tensor]) -> None:
+    frame = np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8)
+    with Segmenter(open_model[1], device="cpu", threads=1) as segmenter:
+        assert segmenter(frame).labels.shape == (70, 90)
+        assert segmenter.artifact.batch == 1
+
+
+def test_ranges_above_one_frame_are_refused(open_model: tuple[IFSegModel, Path, Artifact], tmp_path: Path) -> None:
+    _, path, artifact = open_model
+    copy = tmp_path / "model.onnx"
+    copy.write_bytes(path.read_bytes())
+    write_artifact(msgspec.structs.replace(artifact, smallest_batch=2), sidecar_path(copy))
+    with pytest.raises(ArtifactError, match="exported for batches of 2 to 3 frames; expected single") as caught:
+        Segmenter(copy)
+    assert caught.value.hint == "export it again with --batch 1, or 1..3 for both"
+
+
+def test_both_ends_are_compared() -> None:
+    inputs = np.arange(9, dtype=np.float32).reshape(9, 1)
+    assert [len(batch) for batch in _batches(inputs, (1, 4))] == [1, 4, 1, 4]
+    assert np.concatenate(_batches(inputs, (1, 4)))[:9].ravel().tolist() == list(range(9))
+    assert [len(batch) for batch in _batches(inputs, (4,))] == [4, 4, 4]
+
+
+def test_an_engine_for_a_range(own_checkpoint: Path, tmp_path: Path) -> None:
+    try:
+        find_flavour("tensorrt_rtx")
+    except DeviceError as error:
+        pytest.skip(f"engines are not built: {error}")
+    target, out = tmp_path / "m.engine", io.StringIO()
+    arguments = [str(own_checkpoint), "-o", str(target), "--size", "64", "--batch", "1..4", "-q"]
+    with redirect_stdout(out):
+        assert to_trt.main([*arguments, "--runtime", "tensorrt_rtx"]) == 0
+    result = json.loads(out.getvalue())
+    assert (result["smallest_batch"], result["batch"]) == (1, 4)
+    engine = read_engine(target)
+    assert [spec.shape[0] for spec in (*engine.inputs, *engine.outputs)] == [-1] * 3
