@@ -15,14 +15,14 @@ from ifseg_rt.device_clock import StageClock
 from ifseg_rt.device_errors import device_errors
 from ifseg_rt.device_frame import DeviceFrame, DeviceView, frame_of, is_on_device, stream_address
 from ifseg_rt.device_graph import Recorder
-from ifseg_rt.device_pinned import Block, BlockPool
-from ifseg_rt.device_plan import Region, ResultPlan, plan_result
+from ifseg_rt.device_keeper import ResultKeeper, labelled
+from ifseg_rt.device_pinned import BlockPool
+from ifseg_rt.device_plan import ResultPlan, plan_result
 from ifseg_rt.device_program import FrameProgram
 from ifseg_rt.device_result import DeviceMemoryResult, DeviceResult
 from ifseg_rt.errors import SourceError, UsageError
 from ifseg_rt.frame_path import Averaging, Labelled
 from ifseg_rt.frames import ColorOrder, as_color_frame
-from ifseg_rt.host_path import not_finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,6 +85,7 @@ class DevicePath:
         self._clock = StageClock(gpu, enabled=time_stages)
         self._recorder = Recorder(gpu.record, network.why_not_recordable, wanted=cuda_graph and not time_stages)
         self._lock = threading.RLock()  # a result of this path may be given to it as a frame, and asks it for memory
+        self._keeper = ResultKeeper(gpu, self._lock, network.device)
         self._closed = False
         self._frames = 0
         self._size: _Size | None = None
@@ -121,7 +122,7 @@ class DevicePath:
                 self._settle()
                 timings = self._clock.read()
             timings["total"] = (time.perf_counter() - started) * 1e3
-            return self._labelled(block, size.plan, order, timings)
+            return labelled(block, size.plan, order, timings, self.device)
 
     def run_on_device(self, frame: Any, color: ColorOrder, stream: Any) -> DeviceResult:  # noqa: ANN401
         """See :meth:`ifseg_rt.frame_path.FramePath.run_on_device`.
@@ -144,46 +145,9 @@ class DevicePath:
                 with device_errors("letting the caller's stream wait"):
                     self._gpu.lead(caller)
             number = self._frames
-            result = DeviceMemoryResult(size.result, size.plan, order, lambda: self._frames == number)
+            result = DeviceMemoryResult(size.result, size.plan, order, size.blocks, lambda: self._frames == number)
         colors = tuple(category.color for category in self._artifact.categories)
-        return DeviceResult(self, self._gpu, result, self._artifact.category_names, colors)
-
-    def fetch(self, result: DeviceMemoryResult) -> Labelled:
-        """Copy a result to the host."""
-        with self._reading(result):
-            with device_errors("copying the result"):
-                block = BlockPool(self._gpu.allocate_pinned, result.plan.size).take()
-                self._gpu.copy(block.address, result.memory.address, result.plan.size)
-                self._gpu.synchronize()
-            return self._labelled(block, result.plan, result.color, {})
-
-    def finish(self, result: DeviceMemoryResult) -> None:
-        """Wait for a result and check it."""
-        with self._reading(result):
-            flags = result.plan.flags
-            with device_errors("waiting for the result"):
-                found = self._gpu.allocate_pinned(flags.size)
-                self._gpu.copy(found.address, result.memory.address + flags.offset, flags.size)
-                self._gpu.synchronize()
-            if found.array(flags.shape, np.int32).any():
-                raise not_finite(self.device)
-
-    def duplicate(self, result: DeviceMemoryResult) -> Memory:
-        """Copy a result to GPU memory of its own."""
-        with self._reading(result):
-            with device_errors("copying the result on the GPU"):
-                memory = self._gpu.allocate(result.plan.size)
-                self._gpu.copy(memory.address, result.memory.address, result.plan.size)
-            return memory
-
-    def hand_over(
-        self, result: DeviceMemoryResult, region: Region, stream: int | None, version: tuple[int, int] | None
-    ) -> Any:  # noqa: ANN401 - a PyCapsule
-        """A DLPack capsule over a part of a result, which ``stream`` may read from now on."""
-        with self._reading(result), device_errors("handing a result over"):
-            if stream is not None:
-                self._gpu.lead(stream)
-            return self._gpu.export(result.memory, region.offset, region.shape, region.dtype, version)
+        return DeviceResult(self._keeper, self._gpu, result, self._artifact.category_names, colors)
 
     def close(self) -> None:
         """See :meth:`ifseg_rt.frame_path.FramePath.close`."""
@@ -206,14 +170,6 @@ class DevicePath:
         with self._lock:
             if self._closed:
                 raise UsageError("this Segmenter is closed", hint="open a new one, or call it inside the with block")
-            with self._gpu.current():
-                yield
-
-    @contextmanager
-    def _reading(self, result: DeviceMemoryResult) -> Iterator[None]:
-        # Also after closing: copies of results outlive the path.
-        with self._lock:
-            result.require_valid()
             with self._gpu.current():
                 yield
 
@@ -285,11 +241,6 @@ class DevicePath:
         except Exception as error:  # whatever the frame's library raises about its own memory
             found = f"{type(frame).__module__}.{type(frame).__qualname__}"
             raise SourceError(f"the memory of this {found} on the GPU cannot be read: {error}") from error
-
-    def _labelled(self, block: Block, plan: ResultPlan, color: ColorOrder, timings: dict[str, float]) -> Labelled:
-        if block.array(plan.flags).any():
-            raise not_finite(self.device)
-        return Labelled(block.array(plan.labels), block.array(plan.planes), color, timings)
 
 
 def _picture(frame: Any, color: ColorOrder) -> tuple[NDArray[np.uint8] | None, ColorOrder]:  # noqa: ANN401

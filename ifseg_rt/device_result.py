@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.errors import UsageError
 from ifseg_rt.result import Result
@@ -13,25 +13,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ifseg_rt.device_gpu import Gpu, Memory
+    from ifseg_rt.device_keeper import ResultKeeper
+    from ifseg_rt.device_pinned import BlockPool
     from ifseg_rt.device_plan import Region, ResultPlan
-    from ifseg_rt.frame_path import Labelled
     from ifseg_rt.frames import ColorOrder
 
 _CUDA = 2  # DLDeviceType
-
-
-class _Keeper(Protocol):
-    """The path that owns the memory of results."""
-
-    def fetch(self, result: DeviceMemoryResult) -> Labelled: ...
-
-    def duplicate(self, result: DeviceMemoryResult) -> Memory: ...
-
-    def finish(self, result: DeviceMemoryResult) -> None: ...
-
-    def hand_over(
-        self, result: DeviceMemoryResult, region: Region, stream: int | None, version: tuple[int, int] | None
-    ) -> Any: ...  # noqa: ANN401
 
 
 @dataclass(frozen=True)
@@ -42,12 +29,14 @@ class DeviceMemoryResult:
         memory: the allocation.
         plan: what lies where in it.
         color: channel order of the frame.
+        blocks: host memory for results of this size.
         is_valid: ``False`` once a later frame has taken the memory.
     """
 
     memory: Memory
     plan: ResultPlan
     color: ColorOrder
+    blocks: BlockPool
     is_valid: Callable[[], bool]
 
     def require_valid(self) -> None:
@@ -75,7 +64,7 @@ class DeviceArray:
         address: where it begins on the GPU.
     """
 
-    def __init__(self, keeper: _Keeper, gpu: Gpu, result: DeviceMemoryResult, region: Region) -> None:
+    def __init__(self, keeper: ResultKeeper, gpu: Gpu, result: DeviceMemoryResult, region: Region) -> None:
         self._keeper = keeper
         self._gpu = gpu
         self._result = result
@@ -144,7 +133,7 @@ class DeviceResult:
 
     def __init__(
         self,
-        keeper: _Keeper,
+        keeper: ResultKeeper,
         gpu: Gpu,
         result: DeviceMemoryResult,
         categories: tuple[str, ...],
@@ -192,5 +181,5 @@ class DeviceResult:
             UsageError: a later call has taken the memory.
         """
         memory = self._keeper.duplicate(self._result)
-        kept = DeviceMemoryResult(memory, self._result.plan, self._result.color, lambda: True)
+        kept = replace(self._result, memory=memory, is_valid=lambda: True)
         return DeviceResult(self._keeper, self._gpu, kept, self.categories, self.colors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,60 @@ def test_memory_that_its_owner_refuses_is_a_source_error(open_device: Any) -> No
     gpu.view = lambda frame: frame.__cuda_array_interface__
     with pytest.raises(SourceError, match="Refusing on the GPU cannot be read: it requires a gradient"):
         path.run(Refusing(), "bgr")
+
+
+def test_waiting_and_copying_to_the_host_allocate_nothing(open_device: Any) -> None:
+    path, gpu, _ = open_device()
+    path.run_on_device(picture(0), "bgr", None).synchronize()
+    path.run_on_device(picture(0), "bgr", None).to_host()
+    known = gpu.allocations
+    for seed in range(8):
+        result = path.run_on_device(picture(seed), "bgr", None)
+        for _ in range(2):
+            result.synchronize()
+            assert result.to_host().labels.shape == (90, 130)
+    assert gpu.allocations == known
+
+
+def test_results_on_the_host_are_the_callers_for_good(open_device: Any) -> None:
+    path, _, _ = open_device()
+    kept = [path.run_on_device(picture(seed), "bgr", None).to_host() for seed in range(9)]
+    seen = [result.labels.copy() for result in kept]
+    copy = path.run_on_device(picture(3), "bgr", None).copy()
+    for seed in range(20, 26):
+        path.run(picture(seed), "bgr")
+    path.run(np.zeros((33, 44, 3), np.uint8), "bgr")
+    late = copy.to_host()  # its size is no longer the path's
+    path.close()
+    for _ in range(6):
+        copy.synchronize()
+        kept.append(copy.to_host())
+    del path, copy
+    gc.collect()
+    for result, labels in zip(kept, [*seen, *[seen[3]] * 6], strict=True):
+        np.testing.assert_array_equal(result.labels, labels)
+        assert result.labels.flags.writeable
+    np.testing.assert_array_equal(late.labels, seen[3])
+
+
+def test_threads_may_read_results_while_others_call(open_device: Any) -> None:
+    path, _, _ = open_device()
+    copies = [path.run_on_device(picture(seed), "bgr", None).copy() for seed in range(3)]
+    expected = [copy.to_host().labels for copy in copies]
+    wrong: list[int] = []
+
+    def work(index: int) -> None:
+        for turn in range(15):
+            chosen = (index + turn) % len(copies)
+            copies[chosen].synchronize()
+            found = copies[chosen].to_host().labels
+            also = path.run(picture(chosen), "bgr").labels
+            wrong.extend([chosen] * (not all(np.array_equal(labels, expected[chosen]) for labels in (found, also))))
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert not wrong
+    assert not any(thread.is_alive() for thread in threads)
