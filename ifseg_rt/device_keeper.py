@@ -98,4 +98,11 @@ def labelled(block: Block, plan: ResultPlan, color: ColorOrder, timings: Mapping
     """
     if block.array(plan.flags).any():
         raise not_finite(device)
-    return Labelled(block.array(plan.labels), block.array(plan.planes), color, timings)
+    return Labelled(
+        labels=block.array(plan.labels),
+        probabilities=block.array(plan.planes),
+        color=color,
+        timings=timings,
+        confidence=None if plan.confidence is None else block.array(plan.confidence),
+        picture=None if plan.picture is None else block.array(plan.picture),
+    )

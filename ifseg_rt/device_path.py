@@ -21,7 +21,7 @@ from ifseg_rt.device_plan import ResultPlan, plan_result
 from ifseg_rt.device_program import FrameProgram
 from ifseg_rt.device_result import DeviceMemoryResult, DeviceResult
 from ifseg_rt.errors import SourceError, UsageError
-from ifseg_rt.frame_path import Averaging, Labelled
+from ifseg_rt.frame_path import Averaging, Extras, Labelled
 from ifseg_rt.frames import ColorOrder, as_color_frame
 
 if TYPE_CHECKING:
@@ -53,14 +53,16 @@ class DevicePath:
     is on the GPU already is read in place. Labels and probabilities come back in one copy, into page-locked memory that
     the result's arrays are made of.
 
-    From the second frame of a size on, the whole frame is one CUDA graph launch, where the network can be recorded;
-    a frame on the GPU is pre-processed by a launch of its own, since it may lie somewhere else every time.
+    From the second frame of a size on, the whole frame is one CUDA graph launch, where the network can be recorded.
+    A frame on the GPU may lie somewhere else every time, so what reads it is launched apart: pre-processing, and the
+    labels where they paint the picture; copying the frame to a fixed place instead would move all of it twice.
 
     Args:
         gpu: the GPU; its stream serves this path alone.
         network: the loaded network, made for that stream; closed with this path.
         artifact: the verified sidecar.
         averaging: how class probabilities are averaged.
+        extras: what else is made of every frame, in the same launch as the labels.
         cuda_graph: ``False`` launches every piece of every frame.
         time_stages: measure every stage with CUDA events; needs pieces, so it excludes the graph.
 
@@ -75,6 +77,7 @@ class DevicePath:
         network: DeviceNetwork,
         artifact: Artifact,
         averaging: Averaging,
+        extras: Extras | None = None,
         *,
         cuda_graph: bool = True,
         time_stages: bool = False,
@@ -82,6 +85,7 @@ class DevicePath:
         self._gpu = gpu
         self._network = network
         self._artifact = artifact
+        self._extras = extras or Extras()
         self._clock = StageClock(gpu, enabled=time_stages)
         self._recorder = Recorder(gpu.record, network.why_not_recordable, wanted=cuda_graph and not time_stages)
         self._lock = threading.RLock()  # a result of this path may be given to it as a frame, and asks it for memory
@@ -92,7 +96,7 @@ class DevicePath:
         self._held: list[Any] = []  # owners of frames on the GPU that enqueued work may still read
         self._copying = False  # whether enqueued work may still read the staging memory
         with gpu.current(), device_errors(f"allocating memory on {gpu.name}"):
-            self._program = FrameProgram(gpu, network, artifact, averaging)
+            self._program = FrameProgram(gpu, network, artifact, averaging, self._extras)
 
     @property
     def device(self) -> str:
@@ -189,8 +193,28 @@ class DevicePath:
             self._clock.start()
             self._program.preprocess(frame, swap=swap)
             self._clock.mark("preprocess")
-            self._recorder.run("labels", lambda: self._program.label(size.result.address, size.plan, self._clock))
+            self._score_and_label(size, frame, swap)
         return size
+
+    def _score_and_label(self, size: _Size, frame: DeviceFrame, swap: bool) -> None:
+        """What follows pre-processing of a frame in place; only the part that does not read it is recorded."""
+        result, plan, clock = size.result.address, size.plan, self._clock
+
+        def score() -> None:
+            self._program.score(result, plan, clock)
+
+        def label() -> None:
+            self._program.label(result, plan, clock, frame, swap=swap)
+
+        def both() -> None:
+            score()
+            label()
+
+        if plan.picture is None:
+            self._recorder.run("scores and labels", both)
+        else:
+            self._recorder.run("scores", score)
+            label()
 
     def _enqueue_upload(self, picture: NDArray[np.uint8], swap: bool) -> _Size:
         height, width = picture.shape[:2]
@@ -202,16 +226,18 @@ class DevicePath:
             elif self._copying:
                 # The frame before, left on the GPU by run_on_device, may still be on its way out of the staging memory.
                 self._settle()
-            staging, target = size.staging, size.frame
+            staging = size.staging
+            target = DeviceFrame(size.frame.address, height, width, 3 * width)
             np.copyto(staging.array((height, width, 3), np.uint8), picture)
             self._copying = True
 
             def whole_frame() -> None:
                 self._gpu.copy(target.address, staging.address, count)
                 self._clock.mark("upload")
-                self._program.preprocess(DeviceFrame(target.address, height, width, 3 * width), swap=swap)
+                self._program.preprocess(target, swap=swap)
                 self._clock.mark("preprocess")
-                self._program.label(size.result.address, size.plan, self._clock)
+                self._program.score(size.result.address, size.plan, self._clock)
+                self._program.label(size.result.address, size.plan, self._clock, target, swap=swap)
 
             self._clock.start()
             self._recorder.run(("whole frame", swap), whole_frame)
@@ -225,7 +251,7 @@ class DevicePath:
             self._settle()
             self._recorder.forget()
             self._size = None  # first: both at once may not fit
-        plan = plan_result(self._artifact, height, width)
+        plan = plan_result(self._artifact, height, width, self._extras)
         self._size = _Size(plan, self._gpu.allocate(plan.size), BlockPool(self._gpu.allocate_pinned, plan.size))
         return self._size
 

@@ -14,6 +14,7 @@ from ifseg_rt.labels import label_type
 
 if TYPE_CHECKING:
     from ifseg_rt.artifact import Artifact
+    from ifseg_rt.frame_path import Extras
 
 ALIGNMENT = 256  # bytes; what cuMemAlloc guarantees, TensorRT expects of tensors and vector loads profit from
 FLAGS = 64  # int32, one per block of the check for finite values
@@ -70,12 +71,16 @@ class ResultPlan:
         flags: int32, not zero where logits were not finite.
         labels: H x W, uint8 or uint16.
         planes: C x h x w float32, the probabilities.
+        confidence: H x W float32, or ``None`` where nobody wants it.
+        picture: H x W x 3 uint8, rows without gaps, or ``None`` where nobody wants it.
         size: bytes of the whole allocation.
     """
 
     flags: Region
     labels: Region
     planes: Region
+    confidence: Region | None
+    picture: Region | None
     size: int
 
     @property
@@ -101,20 +106,28 @@ def plan_network(artifact: Artifact) -> NetworkPlan:
     return NetworkPlan(image, logits, neighbours, planes, planes.end)
 
 
-def plan_result(artifact: Artifact, height: int, width: int) -> ResultPlan:
-    """Lay out the result for frames of ``height`` x ``width`` pixels."""
+def plan_result(artifact: Artifact, height: int, width: int, extras: Extras) -> ResultPlan:
+    """Lay out the result for frames of ``height`` x ``width`` pixels; what ``extras`` do not ask for takes no room."""
     classes = len(artifact.categories)
-    regions = list(
-        _packed(
-            [
-                ((FLAGS,), np.dtype(np.int32)),
-                ((height, width), np.dtype(label_type(classes))),
-                ((classes, *artifact.grid), np.dtype(np.float32)),
-            ]
-        )
+    arrays: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
+        "flags": ((FLAGS,), np.int32),
+        "labels": ((height, width), label_type(classes)),
+        "planes": ((classes, *artifact.grid), np.float32),
+    }
+    if extras.confidence:
+        arrays["confidence"] = ((height, width), np.float32)
+    if extras.overlay is not None:
+        arrays["picture"] = ((height, width, 3), np.uint8)
+    packed = _packed([(shape, np.dtype(kind)) for shape, kind in arrays.values()])
+    regions = dict(zip(arrays, packed, strict=True))
+    return ResultPlan(
+        flags=regions["flags"],
+        labels=regions["labels"],
+        planes=regions["planes"],
+        confidence=regions.get("confidence"),
+        picture=regions.get("picture"),
+        size=max(region.end for region in regions.values()),
     )
-    flags, labels, planes = regions
-    return ResultPlan(flags, labels, planes, planes.end)
 
 
 def _packed(arrays: list[tuple[tuple[int, ...], np.dtype[np.generic]]]) -> Iterator[Region]:

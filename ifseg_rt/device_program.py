@@ -5,6 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ifseg_rt.cuda.plan import OverlayTarget
 from ifseg_rt.device_plan import FLAGS, ResultPlan, plan_network
 
 if TYPE_CHECKING:
@@ -12,8 +15,8 @@ if TYPE_CHECKING:
     from ifseg_rt.backends.network import DeviceNetwork
     from ifseg_rt.device_clock import StageClock
     from ifseg_rt.device_frame import DeviceFrame
-    from ifseg_rt.device_gpu import Gpu, Memory
-    from ifseg_rt.frame_path import Averaging
+    from ifseg_rt.device_gpu import Gpu, Memory, PinnedMemory
+    from ifseg_rt.frame_path import Averaging, Extras
 
 
 class FrameProgram:
@@ -27,13 +30,16 @@ class FrameProgram:
         network: the loaded network; its inputs and outputs are bound here.
         artifact: the verified sidecar.
         averaging: how class probabilities are averaged.
+        extras: what else is made of every frame.
 
     Raises:
         ArtifactError: the model lacks a tensor the kernels work on.
         DeviceError: the network refuses its buffers.
     """
 
-    def __init__(self, gpu: Gpu, network: DeviceNetwork, artifact: Artifact, averaging: Averaging) -> None:
+    def __init__(
+        self, gpu: Gpu, network: DeviceNetwork, artifact: Artifact, averaging: Averaging, extras: Extras
+    ) -> None:
         self._gpu = gpu
         self._network = network
         self._spec = artifact.preprocess
@@ -48,6 +54,8 @@ class FrameProgram:
             memory.address + region.offset for region in (plan.image, plan.logits, plan.neighbours, plan.planes)
         )
         network.bind({name: memory.address + region.offset for name, region in plan.tensors.items()})
+        self._alpha = extras.overlay
+        self._palettes = None if extras.overlay is None else _Palettes(gpu, artifact)
 
     def preprocess(self, frame: DeviceFrame, *, swap: bool) -> None:
         """Fill the network's input from a frame; ``swap``: its channel order is the reverse of the network's."""
@@ -66,8 +74,8 @@ class FrameProgram:
             half=False,
         )
 
-    def label(self, result: int, plan: ResultPlan, clock: StageClock) -> None:
-        """Run the network on its input and write labels, probabilities and flags.
+    def score(self, result: int, plan: ResultPlan, clock: StageClock) -> None:
+        """Run the network on its input and write probabilities and flags.
 
         Args:
             result: address of the result's memory.
@@ -76,13 +84,27 @@ class FrameProgram:
         """
         self._network.enqueue()
         clock.mark("inference")
-        scores = self._average(result, plan)
+        self._average(result, plan)
         clock.mark("refinement")
+
+    def label(self, result: int, plan: ResultPlan, clock: StageClock, frame: DeviceFrame, *, swap: bool) -> None:
+        """Write the labels, and what else is wanted of every pixel, in one launch.
+
+        Args:
+            result: address of the result's memory, which :meth:`score` has written to.
+            plan: what goes where in it.
+            clock: told of the end of the stage.
+            frame: what a picture is painted over; its memory is read only for that.
+            swap: as for :meth:`preprocess`.
+        """
         rows, columns = self._grid
         height, width = plan.labels.shape
+        # Without averaging labels come from the logits, but confidence is a probability.
+        from_logits = self._settings is None
+        probabilities = result + plan.planes.offset
         self._gpu.kernels.labels(
             self._gpu.stream,
-            scores,
+            self._planes if from_logits else probabilities,
             self._classes,
             rows,
             columns,
@@ -90,15 +112,30 @@ class FrameProgram:
             height=height,
             width=width,
             wide=plan.wide,
+            confidence=0 if plan.confidence is None else result + plan.confidence.offset,
+            values=probabilities if from_logits and plan.confidence is not None else 0,
+            overlay=self._overlay(result, plan, frame, swap=swap),
         )
         clock.mark("upsampling")
 
     def close(self) -> None:
         """Give the memory back; nothing may be enqueued any more."""
-        self._memory = None
+        self._memory = self._palettes = None
 
-    def _average(self, result: int, plan: ResultPlan) -> int:
-        """Write flags and probabilities; gives the address of the planes that labels are taken from."""
+    def _overlay(self, result: int, plan: ResultPlan, frame: DeviceFrame, *, swap: bool) -> OverlayTarget | None:
+        if plan.picture is None or self._palettes is None or self._alpha is None:
+            return None
+        return OverlayTarget(
+            frame=frame.address,
+            frame_pitch=frame.pitch,
+            picture=result + plan.picture.offset,
+            picture_pitch=3 * frame.width,
+            palette=self._palettes.address(rgb=(self._spec.color == "rgb") != swap),
+            alpha=self._alpha,
+        )
+
+    def _average(self, result: int, plan: ResultPlan) -> None:
+        """Write flags and probabilities, and without averaging the logits by class."""
         kernels, stream = self._gpu.kernels, self._gpu.stream
         cells, classes = self._cells, self._classes
         probabilities = result + plan.planes.offset
@@ -106,11 +143,26 @@ class FrameProgram:
         if self._settings is None:
             kernels.softmax(stream, self._logits, cells, classes, planes=probabilities)
             kernels.transpose(stream, self._logits, cells, classes, planes=self._planes)
-            return self._planes
+            return
         k, rounds = self._settings
         if rounds == 0:
             kernels.softmax(stream, self._logits, cells, classes, planes=probabilities)
-            return probabilities
+            return
         kernels.softmax(stream, self._logits, cells, classes, planes=self._planes)
         kernels.refine(stream, self._planes, self._neighbours, cells, classes, self._most, k, rounds, out=probabilities)
-        return probabilities
+
+
+class _Palettes:
+    """The categories' colours on the GPU, in either channel order: C x 3 uint8 each."""
+
+    def __init__(self, gpu: Gpu, artifact: Artifact) -> None:
+        rgb = np.array([category.color for category in artifact.categories], dtype=np.uint8)
+        self._bytes = rgb.nbytes
+        # Page-locked and kept: the copy is enqueued, not done, when this returns.
+        self._staging: PinnedMemory = gpu.allocate_pinned(2 * self._bytes)
+        self._memory: Memory = gpu.allocate(2 * self._bytes)
+        np.copyto(self._staging.array((2, *rgb.shape), np.uint8), np.stack([rgb, rgb[:, ::-1]]))
+        gpu.copy(self._memory.address, self._staging.address, 2 * self._bytes)
+
+    def address(self, *, rgb: bool) -> int:
+        return self._memory.address + (0 if rgb else self._bytes)

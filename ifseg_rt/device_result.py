@@ -122,6 +122,10 @@ class DeviceResult:
     Attributes:
         labels: H x W, uint8 (uint16 above 255 categories).
         probabilities: C x h x w float32 on the patch grid.
+        confidence: H x W float32, see :attr:`ifseg_rt.Result.confidence`; ``None`` unless the segmenter was opened with
+            ``confidence=True``.
+        picture: the frame with the category colours over it, H x W x 3 uint8 in its own channel order; ``None`` unless
+            the segmenter was opened with ``overlay``.
         categories: names in label order.
         colors: RGB colour (0..255) of every category.
         color: channel order of the frame.
@@ -147,6 +151,8 @@ class DeviceResult:
         self.color: ColorOrder = result.color
         self.labels = DeviceArray(keeper, gpu, result, result.plan.labels)
         self.probabilities = DeviceArray(keeper, gpu, result, result.plan.planes)
+        self.confidence = self._array(result.plan.confidence)
+        self.picture = self._array(result.plan.picture)
 
     def synchronize(self) -> None:
         """Wait until the result is there.
@@ -163,15 +169,7 @@ class DeviceResult:
         Raises:
             DeviceError, UsageError: as for :meth:`synchronize`.
         """
-        labelled = self._keeper.fetch(self._result)
-        return Result(
-            labels=labelled.labels,
-            probabilities=labelled.probabilities,
-            categories=self.categories,
-            colors=self.colors,
-            color=labelled.color,
-            timings=labelled.timings,
-        )
+        return Result.of(self._keeper.fetch(self._result), self.categories, self.colors)
 
     def copy(self) -> DeviceResult:
         """The same result in GPU memory of its own, valid for good.
@@ -183,3 +181,6 @@ class DeviceResult:
         memory = self._keeper.duplicate(self._result)
         kept = replace(self._result, memory=memory, is_valid=lambda: True)
         return DeviceResult(self._keeper, self._gpu, kept, self.categories, self.colors)
+
+    def _array(self, region: Region | None) -> DeviceArray | None:
+        return None if region is None else DeviceArray(self._keeper, self._gpu, self._result, region)

@@ -47,6 +47,17 @@ def blend(frame: NDArray[np.uint8], painted: NDArray[np.uint8], alpha: float) ->
     return cv2.addWeighted(frame, 1.0 - alpha, painted, alpha, 0.0)  # type: ignore[return-value]
 
 
+def overlay(
+    frame: NDArray[np.uint8],
+    labels: NDArray[np.uint8] | NDArray[np.uint16],
+    colors: Sequence[tuple[int, int, int]],
+    order: ColorOrder,
+    alpha: float,
+) -> NDArray[np.uint8]:
+    """A new H x W x 3 uint8 picture: ``frame`` (channel order ``order``), the RGB ``colors`` of its labels over it."""
+    return blend(frame, colorize(labels, colors, order), alpha)
+
+
 def legend_entries(
     names: Sequence[str], colors: Sequence[tuple[int, int, int]], shares: Sequence[float]
 ) -> list[LegendEntry]:

@@ -24,12 +24,16 @@ class Labelled:
         probabilities: C x h x w float32 on the patch grid.
         color: channel order of the frame.
         timings: milliseconds by stage, always with ``"total"``.
+        confidence: H x W float32, where :class:`Extras` ask for it.
+        picture: H x W x 3 uint8 in the frame's channel order, where :class:`Extras` ask for it.
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]
     probabilities: NDArray[np.float32]
     color: ColorOrder
     timings: Mapping[str, float] = field(default_factory=dict)
+    confidence: NDArray[np.float32] | None = None
+    picture: NDArray[np.uint8] | None = None
 
 
 class FramePath(Protocol):
@@ -62,6 +66,19 @@ class FramePath(Protocol):
 
     def close(self) -> None:
         """Wait for a running call and free the model. May be called again."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is made of every frame besides labels and probabilities; what is not asked for costs nothing.
+
+    Attributes:
+        confidence: whether the up-sampled probability of each pixel's label is.
+        overlay: opacity (0..1) of the category colours over the frame, or ``None`` for no picture.
+    """
+
+    confidence: bool = False
+    overlay: float | None = None
 
 
 @dataclass(frozen=True)

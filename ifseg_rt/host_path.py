@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from ifseg_rt import draw
 from ifseg_rt.errors import DeviceError, UsageError
-from ifseg_rt.frame_path import Averaging, Labelled
+from ifseg_rt.frame_path import Averaging, Extras, Labelled
 from ifseg_rt.frames import ColorOrder, as_color_frame
-from ifseg_rt.labels import upsample_labels
+from ifseg_rt.labels import upsample_confidence, upsample_labels
 from ifseg_rt.preprocess import Preprocessor
 from ifseg_rt.refinement import refine, softmax
 
@@ -31,10 +32,15 @@ class HostPath:
         artifact: the verified sidecar.
         backend: the loaded model; closed with this path.
         averaging: how class probabilities are averaged.
+        extras: what else is made of every frame.
     """
 
-    def __init__(self, artifact: Artifact, backend: Backend, averaging: Averaging) -> None:
+    def __init__(
+        self, artifact: Artifact, backend: Backend, averaging: Averaging, extras: Extras | None = None
+    ) -> None:
         self.backend = backend
+        self._extras = extras or Extras()
+        self._colors = tuple(category.color for category in artifact.categories)
         self.preprocess = Preprocessor(artifact.preprocess)
         self._grid = artifact.grid
         self._averaging = averaging
@@ -72,10 +78,19 @@ class HostPath:
             "inference": inferred - prepared,
             "refinement": refined - inferred,
             "upsampling": finished - refined,
-            "total": finished - started,
         }
+        confidence = painted = None
+        if self._extras.confidence:
+            confidence = upsample_confidence(probabilities, labels)
+            before, finished = finished, time.perf_counter()
+            seconds["confidence"] = finished - before
+        if self._extras.overlay is not None:
+            painted = draw.overlay(picture, labels, self._colors, order, self._extras.overlay)
+            before, finished = finished, time.perf_counter()
+            seconds["overlay"] = finished - before
+        seconds["total"] = finished - started
         timings = {stage: value * 1e3 for stage, value in seconds.items()}
-        return Labelled(labels, probabilities, order, timings)
+        return Labelled(labels, probabilities, order, timings, confidence, painted)
 
     def run_on_device(self, frame: Any, color: ColorOrder, stream: Any) -> NoReturn:  # noqa: ANN401
         """See :meth:`ifseg_rt.frame_path.FramePath.run_on_device`; always refused."""

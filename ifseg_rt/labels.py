@@ -59,6 +59,26 @@ def upsample_labels(scores: NDArray[np.float32], height: int, width: int) -> NDA
     return labels
 
 
+def upsample_confidence(
+    probabilities: NDArray[np.float32], labels: NDArray[np.uint8] | NDArray[np.uint16]
+) -> NDArray[np.float32]:
+    """The value of each pixel's own label, by the module's definition.
+
+    Args:
+        probabilities: C x h x w float32.
+        labels: H x W, each below C.
+
+    Returns:
+        H x W float32.
+    """
+    height, width = labels.shape
+    confidence = np.zeros((height, width), dtype=np.float32)
+    for index in np.unique(labels):
+        plane = resize_plane(probabilities[index], height, width)
+        np.copyto(confidence, plane, where=labels == index)
+    return confidence
+
+
 def resize_plane(
     plane: NDArray[np.float32], height: int, width: int, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:

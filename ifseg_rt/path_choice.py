@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ifseg_rt.errors import DeviceError, UsageError
+from ifseg_rt.frame_path import Extras
 from ifseg_rt.host_path import HostPath
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ class RunOptions:
         threads: CPU threads of the run time; ``None`` for its own choice.
         cuda_graph: record frames on the GPU as CUDA graphs where the network allows it.
         time_stages: measure every stage on the GPU, which excludes the graph.
+        extras: what is made of every frame besides labels and probabilities.
     """
 
     device: str = "auto"
     threads: int | None = None
     cuda_graph: bool = True
     time_stages: bool = False
+    extras: Extras = field(default_factory=Extras)
 
 
 def open_path(model: ModelFile, averaging: Averaging, options: RunOptions) -> FramePath:
@@ -72,7 +75,7 @@ def open_path(model: ModelFile, averaging: Averaging, options: RunOptions) -> Fr
             else "build an engine and run that: ifseg-rt rebuild model.onnx, or use --device cuda",
         )
     backend = OnnxRuntimeBackend.on_cpu(model.path, model.artifact, threads=options.threads, fallback_reason=reason)
-    return HostPath(model.artifact, backend, averaging)
+    return HostPath(model.artifact, backend, averaging, options.extras)
 
 
 def _try_gpu(
@@ -144,7 +147,7 @@ def _open_onnx_on_host(
     reason = f"only the network runs on the GPU, frames and labels are worked on by the CPU: {why}"
     _LOG.warning("%s", reason)
     backend = OnnxRuntimeBackend(session, model.path, model.artifact, device=kind, fallback_reason=reason)
-    return HostPath(model.artifact, backend, averaging), None
+    return HostPath(model.artifact, backend, averaging, options.extras), None
 
 
 def _open_engine(model: ModelFile, averaging: Averaging, options: RunOptions) -> FramePath:
@@ -170,7 +173,13 @@ def _device_path(
     from ifseg_rt.device_path import DevicePath
 
     return DevicePath(
-        gpu, network, model.artifact, averaging, cuda_graph=options.cuda_graph, time_stages=options.time_stages
+        gpu,
+        network,
+        model.artifact,
+        averaging,
+        options.extras,
+        cuda_graph=options.cuda_graph,
+        time_stages=options.time_stages,
     )
 
 

@@ -13,10 +13,12 @@ import numpy as np
 from ifseg_rt import draw
 from ifseg_rt.errors import SourceError, UsageError, VocabularyError
 from ifseg_rt.frames import ColorOrder, as_color_frame
-from ifseg_rt.labels import resize_plane
+from ifseg_rt.labels import upsample_confidence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ifseg_rt.frame_path import Labelled
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,11 @@ class Result:
         colors: RGB colour (0..255) of every category.
         color: channel order of the frame given, and of the pictures made here.
         timings: milliseconds of each stage: preprocess, inference, refinement, upsampling (on the GPU also upload and
-            download, and only when asked for), and ``"total"``.
+            download, and only when asked for), and ``"total"``. On the host also confidence and overlay, where the
+            segmenter makes them; the GPU makes them together with the labels.
+        picture: the frame with the category colours blended over it, H x W x 3 uint8 in the frame's channel order,
+            without a legend; ``None`` unless the segmenter was opened with ``overlay``. It may be drawn into.
+        known_confidence: what :attr:`confidence` gives where the segmenter was opened with ``confidence=True``.
 
     Example:
         >>> result = segmenter(frame)
@@ -45,6 +51,22 @@ class Result:
     colors: tuple[tuple[int, int, int], ...]
     color: ColorOrder = "bgr"
     timings: Mapping[str, float] = field(default_factory=dict)
+    picture: NDArray[np.uint8] | None = None
+    known_confidence: NDArray[np.float32] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, labelled: Labelled, categories: tuple[str, ...], colors: tuple[tuple[int, int, int], ...]) -> Result:
+        """What a path made of a frame, with the model's names and colours."""
+        return cls(
+            labels=labelled.labels,
+            probabilities=labelled.probabilities,
+            categories=categories,
+            colors=colors,
+            color=labelled.color,
+            timings=labelled.timings,
+            picture=labelled.picture,
+            known_confidence=labelled.confidence,
+        )
 
     @cached_property
     def shares(self) -> dict[str, float]:
@@ -54,13 +76,17 @@ class Result:
 
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
-        """H x W float32: the up-sampled probability of each pixel's own label. Computed when first asked for."""
-        height, width = self.labels.shape
-        confidence = np.zeros((height, width), dtype=np.float32)
-        for index in np.unique(self.labels):
-            plane = resize_plane(self.probabilities[index], height, width)
-            np.copyto(confidence, plane, where=self.labels == index)
-        return confidence
+        """H x W float32: the up-sampled probability of each pixel's own label.
+
+        That is ``probabilities`` of this result, bilinearly up-sampled with half-pixel centres, every operation rounded
+        to float32: the same bits wherever it is computed. With ``refine=False`` labels come from the logits, and this
+        still is the probability, so another class may be the more probable one at a border between two.
+
+        The segmenter brings it when opened with ``confidence=True``; otherwise the host computes it when first asked.
+        """
+        if self.known_confidence is not None:
+            return self.known_confidence
+        return upsample_confidence(self.probabilities, self.labels)
 
     def mask(self, name: str) -> NDArray[np.bool_]:
         """H x W bool: the pixels labelled ``name``.
@@ -94,8 +120,19 @@ class Result:
         if picture.shape[:2] != self.labels.shape:
             (height, width), (rows, columns) = picture.shape[:2], self.labels.shape
             raise SourceError(f"this result belongs to a frame of {columns} x {rows} pixels, found {width} x {height}")
-        blended = draw.blend(picture, draw.colorize(self.labels, self.colors, order), alpha)
+        blended = draw.overlay(picture, self.labels, self.colors, order, alpha)
         if legend:
-            shares = list(self.shares.values())
-            draw.draw_legend(blended, draw.legend_entries(self.categories, self.colors, shares), order)
+            self._draw_legend(blended, order)
         return blended
+
+    def draw_legend(self, picture: NDArray[np.uint8]) -> None:
+        """Draw names and shares of the categories present into the top left corner of a picture, in place.
+
+        Args:
+            picture: H x W x 3 uint8 in the frame's channel order, of any size; :attr:`picture`, say.
+        """
+        self._draw_legend(picture, self.color)
+
+    def _draw_legend(self, picture: NDArray[np.uint8], order: ColorOrder) -> None:
+        shares = list(self.shares.values())
+        draw.draw_legend(picture, draw.legend_entries(self.categories, self.colors, shares), order)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.artifact import Artifact
 from ifseg_rt.errors import ArtifactError, UsageError
-from ifseg_rt.frame_path import Averaging, FramePath
+from ifseg_rt.frame_path import Averaging, Extras, FramePath
 from ifseg_rt.frames import color_order
 from ifseg_rt.model_file import read_model
 from ifseg_rt.path_choice import DEVICES, RunOptions, open_path
@@ -40,6 +40,17 @@ class Segmenter:
         rebuild: build an engine that is missing or does not fit this machine again, from the ONNX model beside it.
         cuda_graph: on the GPU, launch whole frames as CUDA graphs where the network can be recorded.
         time_stages: on the GPU, measure every stage with CUDA events, which excludes the graph; the host always does.
+        confidence: make :attr:`Result.confidence` of every frame. On the GPU it is written together with the labels and
+            comes to the host with them, so that it costs next to nothing; without it, the host computes it when asked.
+        overlay: opacity (0..1) of the category colours: make :attr:`Result.picture`, the frame painted with them, of
+            every frame, on the GPU likewise together with the labels. A frame that lies on the GPU already is read once
+            more for it; as it may lie somewhere else every time, labels then are a launch of their own behind the CUDA
+            graph. ``None`` paints nothing; :meth:`Result.overlay` still can.
+
+    What is asked for is the same on the CPU, computed by the host. Confidence is, bit for bit, the up-sampled
+    ``probabilities`` of the result at its labels. A picture has the rounding of ``cv2.addWeighted``: the sum of both
+    shares in float32, then the nearest level, ties to even. OpenCV uses a fused multiply-add for it where the processor
+    has one, and so does the GPU; on other processors single levels may differ by one.
 
     Raises:
         ArtifactError: the model or its sidecar is missing, foreign, edited, made for batches or for another machine.
@@ -63,6 +74,8 @@ class Segmenter:
         rebuild: bool = False,
         cuda_graph: bool = True,
         time_stages: bool = False,
+        confidence: bool = False,
+        overlay: float | None = None,
     ) -> None:
         self._color = color_order(color)
         if device not in DEVICES:
@@ -74,7 +87,8 @@ class Segmenter:
         self.artifact: Artifact = model.artifact
         self.refinement = _refinement_settings(refine, self.artifact)
         self._colors = tuple(category.color for category in self.artifact.categories)
-        options = RunOptions(device, threads, cuda_graph, time_stages)
+        extras = Extras(confidence, None if overlay is None else _opacity(overlay))
+        options = RunOptions(device, threads, cuda_graph, time_stages, extras)
         self._path: FramePath = open_path(model, Averaging.of(self.refinement, self.artifact), options)
         _LOG.info("%s runs on %s", self.path, self._path.device)
 
@@ -86,13 +100,23 @@ class Segmenter:
         device: str = "auto",
         threads: int | None = None,
         color: str = "bgr",
+        confidence: bool = False,
+        overlay: float | None = None,
     ) -> Segmenter:
         """A segmenter with the model shipped inside the package; arguments as for :class:`Segmenter`.
 
         Raises:
             ArtifactError: this installation carries no model.
         """
-        return cls(default_model_path(), refine=refine, device=device, threads=threads, color=color)
+        return cls(
+            default_model_path(),
+            refine=refine,
+            device=device,
+            threads=threads,
+            color=color,
+            confidence=confidence,
+            overlay=overlay,
+        )
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -127,14 +151,7 @@ class Segmenter:
             DeviceError: the device failed.
         """
         labelled = self._path.run(frame, self._order(color))
-        return Result(
-            labels=labelled.labels,
-            probabilities=labelled.probabilities,
-            categories=self.categories,
-            colors=self._colors,
-            color=labelled.color,
-            timings=labelled.timings,
-        )
+        return Result.of(labelled, self.categories, self._colors)
 
     def on_device(self, frame: Any, color: str | None = None, *, stream: Any = None) -> DeviceResult:  # noqa: ANN401
         """Segment one frame on the GPU and leave the result there.
@@ -185,6 +202,13 @@ def default_model_path() -> Path:
             hint="install ifseg-rt again, or name a model: --model model.onnx",
         )
     return path
+
+
+def _opacity(overlay: float) -> float:
+    # True would be taken for 1, and paint everything over.
+    if isinstance(overlay, bool) or not isinstance(overlay, (int, float)) or not 0.0 <= overlay <= 1.0:
+        raise UsageError(f"overlay must be an opacity in 0..1 or None, found {overlay!r}", hint="overlay=0.5")
+    return float(overlay)
 
 
 def _refinement_settings(refine: bool | tuple[int, int], artifact: Artifact) -> tuple[int, int] | None:

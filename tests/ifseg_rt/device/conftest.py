@@ -27,8 +27,9 @@ from ifseg_rt.backends.onnx_runtime import session_or_error
 from ifseg_rt.backends.onnx_session import import_runtime
 from ifseg_rt.device_frame import DeviceView
 from ifseg_rt.device_path import DevicePath
-from ifseg_rt.frame_path import Averaging
-from ifseg_rt.labels import upsample_labels
+from ifseg_rt.draw import blend
+from ifseg_rt.frame_path import Averaging, Extras
+from ifseg_rt.labels import upsample_confidence, upsample_labels
 from ifseg_rt.preprocess import Preprocessor
 from ifseg_rt.refinement import refine, softmax
 
@@ -108,12 +109,23 @@ class HostKernels:
         self._enqueue(work)
 
     def labels(
-        self, stream: Any, planes: int, classes: int, rows: int, columns: int, *, labels: int, wide: bool, **size: int
+        self, stream: Any, planes: int, classes: int, rows: int, columns: int, *, labels: int, wide: bool, **rest: Any
     ) -> None:
+        values, confidence, overlay = rest["values"] or planes, rest["confidence"], rest["overlay"]
+
         def work() -> None:
-            shape = size["height"], size["width"]
-            found = upsample_labels(at(planes, (classes, rows, columns), np.float32), *shape)
+            shape, grid = (rest["height"], rest["width"]), (classes, rows, columns)
+            found = upsample_labels(at(planes, grid, np.float32), *shape)
             at(labels, shape, np.uint16 if wide else np.uint8)[:] = found
+            if confidence:
+                at(confidence, shape, np.float32)[:] = upsample_confidence(at(values, grid, np.float32), found)
+            if overlay is not None:
+                pitch = overlay.frame_pitch
+                bytes_ = at(overlay.frame, ((shape[0] - 1) * pitch + 3 * shape[1],), np.uint8)
+                frame = np.lib.stride_tricks.as_strided(bytes_, (*shape, 3), (pitch, 3, 1))
+                colors = at(overlay.palette, (classes, 3), np.uint8)[found]
+                assert overlay.picture_pitch == 3 * shape[1]
+                at(overlay.picture, (*shape, 3), np.uint8)[:] = blend(np.array(frame), colors, overlay.alpha)
 
         self._enqueue(work)
 
@@ -234,11 +246,19 @@ class HostNetwork(OnnxNetwork):
 def open_device(model_path: Path) -> Callable[..., tuple[DevicePath, HostGpu, HostNetwork]]:
     """A device path over the stand-in."""
 
-    def make(model: Path = model_path, settings: Any = (3, 2), **options: Any) -> Any:
+    def make(
+        model: Path = model_path,
+        settings: Any = (3, 2),
+        *,
+        confidence: bool = False,
+        overlay: float | None = None,
+        **options: Any,
+    ) -> Any:
         gpu = HostGpu()
         network = HostNetwork(gpu, model)
         artifact = read_artifact(model)
-        return DevicePath(gpu, network, artifact, Averaging.of(settings, artifact), **options), gpu, network
+        averaging, extras = Averaging.of(settings, artifact), Extras(confidence, overlay)
+        return DevicePath(gpu, network, artifact, averaging, extras, **options), gpu, network
 
     return make
 

@@ -23,13 +23,20 @@ from ifseg_rt.device_graph import GraphPolicy, Recorder
 from ifseg_rt.device_pinned import LENT_AT_MOST, BlockPool
 from ifseg_rt.device_plan import ALIGNMENT, Region, plan_network, plan_result
 from ifseg_rt.errors import ArtifactError, DeviceError, SourceError, UsageError
+from ifseg_rt.frame_path import Extras
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 11), (1080, 1920)])
 def test_results_are_laid_out_without_overlap(model_path: Path, height: int, width: int) -> None:
     artifact = read_artifact(model_path)
-    plan = plan_result(artifact, height, width)
-    regions = [plan.flags, plan.labels, plan.planes]
+    plain = plan_result(artifact, height, width, Extras())
+    assert (plain.confidence, plain.picture, plain.size) == (None, None, plain.planes.end)
+    plan = plan_result(artifact, height, width, Extras(confidence=True, overlay=0.0))
+    assert plan.confidence is not None
+    assert plan.picture is not None
+    assert plan.confidence.dtype == np.float32
+    assert (plan.confidence.shape, plan.picture.shape) == ((height, width), (height, width, 3))
+    regions = [plan.flags, plan.labels, plan.planes, plan.confidence, plan.picture]
     for before, after in pairwise(regions):
         assert before.offset + before.size <= after.offset
     assert all(region.offset % ALIGNMENT == 0 for region in regions)

@@ -19,6 +19,8 @@ from ifseg_rt import Segmenter
 from ifseg_rt.cuda.launch import Kernels
 from ifseg_rt.device_plan import FLAGS, plan_network, plan_result
 from ifseg_rt.errors import DeviceError
+from ifseg_rt.frame_path import Extras
+from ifseg_rt.labels import upsample_confidence
 from ifseg_rt.segmenter import default_model_path
 
 STEPS = ("preprocess", "finite", "softmax", "transpose", "refine", "labels")
@@ -103,6 +105,23 @@ def test_a_frame_on_the_gpu_is_not_copied(watch: Any, on_gpu: Any) -> None:
         assert log == expected, "nothing waits"
 
 
+def test_a_frame_on_the_gpu_is_painted_where_it_lies(watch: Any, on_gpu: Any) -> None:
+    path, _, _, log = watch(overlay=0.5, confidence=True)
+    score = PIECES[2:-1]
+    for expected in (
+        ["preprocess", *score, "labels"],
+        ["preprocess", "record", *score, "recorded", "replay", "labels"],
+        ["preprocess", "replay", "labels"],
+    ):
+        log.clear()
+        path.run_on_device(on_gpu(picture(0)), "bgr", None)
+        assert log == expected
+    for _ in range(3):
+        log.clear()
+        path.run(picture(0), "bgr")
+    assert log == ["replay", *DOWN], "a frame from the host lies in one place: all of it is recorded"
+
+
 def test_a_new_size_waits_and_drops_before_it_allocates(watch: Any) -> None:
     path, gpu, _, log = watch()
     for _ in range(3):
@@ -158,7 +177,7 @@ def test_a_question_that_fails_only_costs_the_recording(open_device: Any, error:
 def test_kernels_get_the_planned_places(open_device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path, gpu, network = open_device(cuda_graph=False)
     artifact = path._artifact
-    base, plan, result = path._program._memory.address, plan_network(artifact), plan_result(artifact, 90, 130)
+    base, plan, result = path._program._memory.address, plan_network(artifact), plan_result(artifact, 90, 130, Extras())
     seen: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
     for name in STEPS:
         monkeypatch.setattr(gpu.kernels, name, lambda *given, _name=name, **named: seen.update({_name: (given, named)}))
@@ -174,7 +193,8 @@ def test_kernels_get_the_planned_places(open_device: Any, monkeypatch: pytest.Mo
     assert seen["softmax"] == ((gpu.stream, logits, 96, 4), {"planes": planes})
     assert seen["refine"] == ((gpu.stream, planes, near, 96, 4, 5, 3, 2), {"out": out + result.planes.offset})
     assert seen["labels"][0] == (gpu.stream, out + result.planes.offset, 4, 8, 12)
-    assert seen["labels"][1] == {"labels": out + result.labels.offset, "height": 90, "width": 130, "wide": False}
+    place = {"labels": out + result.labels.offset, "height": 90, "width": 130, "wide": False}
+    assert seen["labels"][1] == {**place, "confidence": 0, "values": 0, "overlay": None}
 
 
 @pytest.fixture(scope="module")
@@ -207,14 +227,19 @@ class QueuedLauncher:
 def test_the_real_kernels(
     open_device: Any, model_path: Path, shim_launcher: Any, on_gpu: Any, scene: np.ndarray, settings: Any
 ) -> None:
-    path, gpu, _ = open_device(settings=settings)
+    path, gpu, _ = open_device(settings=settings, confidence=True, overlay=0.45)
     gpu.kernels = Kernels(None, QueuedLauncher(shim_launcher, gpu))
-    with Segmenter(model_path, device="cpu", threads=1, refine=settings or False) as host:
-        for frame in (scene[:, ::-1], picture(4, 33, 47)):
-            expected = host(frame)
-            np.testing.assert_allclose(path.run(frame, "bgr").probabilities, expected.probabilities, atol=1e-6)
+    extras: dict[str, Any] = {"confidence": True, "overlay": 0.45}
+    with Segmenter(model_path, device="cpu", threads=1, refine=settings or False, **extras) as host:
+        for frame, order in ((scene[:, ::-1], "bgr"), (picture(4, 33, 47), "bgr"), (picture(5, 33, 47), "rgb")):
+            expected = host(frame, order)
+            np.testing.assert_allclose(path.run(frame, order).probabilities, expected.probabilities, atol=1e-6)
             for given in (frame, on_gpu(np.ascontiguousarray(frame))):
-                np.testing.assert_array_equal(path.run(given, "bgr").labels, expected.labels)
+                found = path.run(given, order)
+                np.testing.assert_array_equal(found.labels, expected.labels)
+                np.testing.assert_array_equal(found.picture, expected.picture)
+                confidence = upsample_confidence(found.probabilities, found.labels)
+                np.testing.assert_array_equal(found.confidence, confidence)
     assert gpu.launches > 0
 
 
