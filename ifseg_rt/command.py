@@ -52,6 +52,9 @@ def run(options: argparse.Namespace) -> None:
         model = _model(options, talk)
         if options.rebuild:
             _refit(model, options, talk)
+        window = _window(options, talk, saves=outputs.saves)
+        if window is not None:
+            stack.enter_context(closing(window))
         segmenter = stack.enter_context(
             Segmenter(
                 model,
@@ -60,12 +63,11 @@ def run(options: argparse.Namespace) -> None:
                 threads=options.threads,
                 cuda_graph=not options.no_cuda_graph,
                 time_stages=options.time_stages,
+                # On a GPU it comes with the labels; where nobody looks at pictures it is not painted.
+                overlay=options.alpha if outputs.saves or window is not None else None,
             )
         )
         talk.note(f"{model.name} ({len(segmenter.categories)} categories) runs on {_named(segmenter.device)}")
-        window = _window(options, talk, saves=outputs.saves)
-        if window is not None:
-            stack.enter_context(closing(window))
         if outputs.folder is not None:
             talk.note(f"writing to {outputs.folder}{os.sep}")
         pipeline = Pipeline(

@@ -36,12 +36,12 @@ class Pipeline:
     """One run over all sources.
 
     Args:
-        segment: labels one BGR frame.
+        segment: labels one BGR frame; where it paints the frame too, that picture is taken, else one is made here.
         outputs: the files to write.
         lines: takes the record of every frame.
         screen: shows every frame, if there is one.
         talk: says how it goes.
-        alpha: opacity of the colours over the frame, 0..1.
+        alpha: opacity of the colours over the frame, 0..1; the same as ``segment`` paints with.
         max_frames: stop every video and camera after so many frames.
     """
 
@@ -108,12 +108,15 @@ class Pipeline:
         self, source: Source, frame: Frame, sink: Sink | None, progress: SourceProgress, read_ms: float
     ) -> None:
         result = self._segment(frame.image)
-        timings = {"read": read_ms, **_stages(result.timings)}
+        stages = _stages(result.timings)
+        painted_ms = stages.pop("overlay", 0.0)  # a part of drawing, whoever does it
+        timings = {"read": read_ms, **stages}
         written: dict[str, str] = {}
         if sink is not None or self._screen is not None:
             started = time.perf_counter()
-            drawn = result.overlay(frame.image, self._alpha, legend=True)
-            timings["draw"] = (time.perf_counter() - started) * 1e3
+            drawn = result.overlay(frame.image, self._alpha) if result.picture is None else result.picture
+            result.draw_legend(drawn)
+            timings["draw"] = painted_ms + (time.perf_counter() - started) * 1e3
             started = time.perf_counter()
             if sink is not None:
                 written = sink.write(frame, result, drawn)
