@@ -36,7 +36,8 @@ class Launcher(Protocol):
 class CudaLauncher:
     """Compiles and loads every kernel for one device, then launches them through cuda.core.
 
-    All loading happens here, because loading a module is not allowed while a stream is being captured into a graph.
+    All loading happens here, because loading a module is not allowed while a stream is being captured into a graph; and
+    drivers load lazily, machine code reaches the GPU at a kernel's first launch, unless they are told otherwise.
 
     Args:
         device: a ``cuda.core.Device``; made current for the calling thread.
@@ -60,6 +61,7 @@ class CudaLauncher:
                 self._kernels[name] = module.get_kernel(name)
                 if name.startswith("refine"):
                     self._allow_shared_memory(name)
+                self._load_now(name)
 
     @property
     def shared_limit(self) -> int:
@@ -82,6 +84,17 @@ class CudaLauncher:
         )
         if int(status) != 0:
             raise DeviceError(f"kernel {name} cannot have {self._shared_limit} bytes of shared memory: {status!s}")
+
+    def _load_now(self, name: str) -> None:
+        driver = import_module("cuda.bindings.driver")
+        status, function = driver.cuKernelGetFunction(self._kernels[name].handle)
+        if int(status) == 0:
+            try:
+                (status,) = driver.cuFuncLoad(function)
+            except (AttributeError, RuntimeError):  # bindings or driver before CUDA 12.4
+                return
+        if int(status) != 0:
+            raise DeviceError(f"kernel {name} cannot be loaded: {status!s}")
 
 
 class Kernels:

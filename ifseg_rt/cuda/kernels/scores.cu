@@ -11,6 +11,7 @@ namespace scoring {
 
 constexpr int TILE = 32;
 constexpr int TILE_ROWS = 8;  // rows of threads; each walks TILE / TILE_ROWS rows of values
+constexpr int THREADS = 256;  // of not_finite
 constexpr float LARGEST = 3.402823466e+38f;
 
 }  // namespace scoring
@@ -18,16 +19,18 @@ constexpr float LARGEST = 3.402823466e+38f;
 // values: count float32. flags: one int32 per block, 1 where this block met a value that is not finite, else 0.
 extern "C" __global__ void __launch_bounds__(256)
 not_finite(const float* __restrict__ values, long long count, int* __restrict__ flags) {
-    __shared__ int found;
-    if (threadIdx.x == 0) found = 0;
-    __syncthreads();
+    using namespace scoring;
+    __shared__ unsigned int found[THREADS / WARP];
     bool bad = false;
     long long step = (long long)gridDim.x * blockDim.x;
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step)
-        bad = bad || !(fabsf(values[i]) <= scoring::LARGEST);  // not a number is not <= anything
-    if (bad) found = 1;
+        bad = bad || !(fabsf(values[i]) <= LARGEST);  // not a number is not <= anything
+    unsigned int lanes = __ballot_sync(WHOLE_WARP, bad);
+    if (threadIdx.x % WARP == 0) found[threadIdx.x / WARP] = lanes;
     __syncthreads();
-    if (threadIdx.x == 0) flags[blockIdx.x] = found;
+    if (threadIdx.x != 0) return;
+    for (int warp = 1; warp < THREADS / WARP; ++warp) lanes |= found[warp];
+    flags[blockIdx.x] = lanes != 0;
 }
 
 // rows: n x classes float32. planes: classes x n float32. Block 32 x 8, grid (ceil(classes / 32), ceil(n / 32)).

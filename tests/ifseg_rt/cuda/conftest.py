@@ -136,11 +136,13 @@ class GpuMachine:
     def put(self, array: np.ndarray) -> int:
         array = np.ascontiguousarray(array)
         buffer = self.device.allocate(max(array.nbytes, 1), stream=self.stream)
-        self.stream.sync()
         address = int(buffer.handle)
         self._kept[address] = buffer
-        (status,) = self.driver.cuMemcpyHtoD(address, array.ctypes.data, array.nbytes)
+        # In the stream of the kernels: a plain copy from ordinary memory may return before its bytes have arrived, and
+        # this stream does not wait for the default one.
+        (status,) = self.driver.cuMemcpyHtoDAsync(address, array.ctypes.data, array.nbytes, self.stream.handle)
         assert int(status) == 0, status
+        self.stream.sync()  # the array may go now
         return address
 
     def get(self, address: int, shape: tuple[int, ...], dtype: type) -> np.ndarray:

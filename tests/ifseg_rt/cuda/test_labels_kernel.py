@@ -110,18 +110,12 @@ def test_every_pixel_of_long_lines_belongs_to_one_cell(machine, seed: int) -> No
 
 @pytest.mark.parametrize("seed", range(6))
 def test_agrees_with_the_host_path(machine, seed: int) -> None:
-    """The host may resize in another order of operations: then only scores that are equal to 2e-6 may differ."""
+    """One definition, two implementations: not a single label may differ."""
     rng = np.random.default_rng(200 + seed)
     planes = probabilities(rng, 12, 8, 10, 3.0)
     height, width = int(rng.integers(20, 120)), int(rng.integers(20, 120))
-    found, values = labelled(machine, planes, height, width)
-    host = upsample_labels(planes, height, width)
-    y0, y1, wy = axis(8, height)
-    x0, x1, wx = axis(10, width)
-    chosen = np.stack([planes[host, y[:, None], x[None]] for y in (y0, y1) for x in (x0, x1)])
-    upper, lower = (chosen[i] * (1 - wx) + chosen[i + 1] * wx for i in (0, 2))
-    np.testing.assert_allclose(upper * (1 - wy[:, None]) + lower * wy[:, None], values, atol=2e-6)
-    assert (host != found).mean() < 1e-3
+    found, _ = labelled(machine, planes, height, width)
+    np.testing.assert_array_equal(found, upsample_labels(planes, height, width))
 
 
 @pytest.mark.parametrize("classes", [1, 2, 128, 129, 150, 255, 256, 257, 1000])

@@ -32,11 +32,22 @@ class Recorder:
             LaunchConfig=lambda **settings: settings, launch=lambda *given: self.launched.append(given)
         )
         names = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES="most shared bytes")
-        self.driver = SimpleNamespace(CUfunction_attribute=names, cuKernelSetAttribute=self.ask)
+        self.driver = SimpleNamespace(
+            CUfunction_attribute=names,
+            cuKernelSetAttribute=self.ask,
+            cuKernelGetFunction=lambda kernel: (0, f"function, {kernel}"),
+            cuFuncLoad=self.load_now,
+        )
+        self.on_device: list[str] = []
+        self.no_room = 0
 
     def ask(self, attribute: object, value: int, kernel: object, device: int) -> tuple[int]:
         self.asked.append((attribute, value, kernel, device))
         return (self.status,)
+
+    def load_now(self, function: str) -> tuple[int]:
+        self.on_device.append(function.split()[-1])
+        return (self.no_room,)
 
     def load(self, source: str, capability: tuple[int, int]) -> SimpleNamespace:
         self.loaded.append((source, capability))
@@ -57,6 +68,8 @@ def test_everything_is_loaded_before_the_first_launch(monkeypatch: pytest.Monkey
     assert recorder.loaded == [(source, (8, 7)) for source in SOURCES]
     # A kernel that may take more than 48 KB of shared memory must be allowed to, on this very device.
     assert recorder.asked == [("most shared bytes", 99 * 1024, f"handle of {name}", 3) for name in SOURCES["refine"]]
+    # Nor does any wait for its first launch, which may be inside a recording.
+    assert recorder.on_device == [name for names in SOURCES.values() for name in names]
     kernels.softmax("stream", 16, 1024, 150, planes=32)
     ((stream, config, kernel, *arguments),) = recorder.launched
     assert (stream, kernel.name) == ("stream", "softmax")
@@ -79,3 +92,19 @@ def test_a_refused_attribute_is_a_device_error(monkeypatch: pytest.MonkeyPatch) 
     pretend(monkeypatch, recorder)
     with pytest.raises(DeviceError, match="refine_1 cannot have 65536 bytes of shared memory: 1"):
         CudaLauncher(recorder.device)
+
+
+def test_machine_code_that_does_not_load_is_a_device_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(48 * 1024)
+    recorder.no_room = 209
+    pretend(monkeypatch, recorder)
+    with pytest.raises(DeviceError, match="preprocess cannot be loaded: 209"):
+        CudaLauncher(recorder.device)
+
+
+def test_a_driver_that_cannot_be_told_loads_lazily(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(48 * 1024)
+    del recorder.driver.cuFuncLoad
+    pretend(monkeypatch, recorder)
+    CudaLauncher(recorder.device)
+    assert recorder.on_device == []
