@@ -171,7 +171,13 @@ def _parser() -> argparse.ArgumentParser:
     refine = how.add_mutually_exclusive_group()
     refine.add_argument("--no-refine", action="store_true", help="label from the raw logits, without kNN averaging")
     refine.add_argument("--refine", type=_refinement, metavar="K,T", help="average over K neighbours, T rounds")
-    how.add_argument("--device", choices=("auto", "cpu", "cuda", "tensorrt"), default="auto", help="default: auto")
+    how.add_argument(
+        "--device",
+        type=_device,
+        default="auto",
+        metavar="D",
+        help="auto (default), cpu, cuda or tensorrt; another GPU than the first: cuda:1, tensorrt:1",
+    )
     how.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of the model")
     how.add_argument("--no-cuda-graph", action="store_true", help="on a GPU, launch every piece of every frame")
     how.add_argument("--time-stages", action="store_true", help="on a GPU, time every stage (the CPU always does)")
@@ -202,6 +208,15 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
     return int(text)
+
+
+def _device(text: str) -> str:
+    from ifseg_rt.device_choice import DeviceChoice
+
+    try:
+        return str(DeviceChoice.parse(text))
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _opacity(text: str) -> float:

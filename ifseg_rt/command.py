@@ -67,7 +67,9 @@ def run(options: argparse.Namespace) -> None:
                 overlay=options.alpha if outputs.saves or window is not None else None,
             )
         )
-        talk.note(f"{model.name} ({len(segmenter.categories)} categories) runs on {_named(segmenter.device)}")
+        talk.note(
+            f"{model.name} ({len(segmenter.categories)} categories) runs on {_named(segmenter.device, segmenter.gpu)}"
+        )
         if outputs.folder is not None:
             talk.note(f"writing to {outputs.folder}{os.sep}")
         pipeline = Pipeline(
@@ -132,12 +134,15 @@ def _model(options: argparse.Namespace, talk: Talk) -> Path:
 
 
 def _refit(engine: Path, options: argparse.Namespace, talk: Talk) -> None:
+    from ifseg_rt.device_choice import DeviceChoice
     from ifseg_rt.model_file import refit_engine
     from ifseg_rt.tensorrt.progress import make_progress
 
+    choice = DeviceChoice.parse(options.device)
+    choice.require_gpu()
     progress = make_progress(quiet=options.quiet, say=talk.note)
     with progress:
-        refit_engine(engine, progress=progress, on_note=talk.note)
+        refit_engine(engine, gpu=choice.gpu, progress=progress, on_note=talk.note)
 
 
 def _refine(options: argparse.Namespace) -> bool | tuple[int, int]:
@@ -166,10 +171,9 @@ def _line_writer() -> Callable[[Mapping[str, Any]], None]:
     return lambda fields: JsonLines(sys.stdout).write(fields)
 
 
-def _named(device: str) -> str:
-    return {"cpu": "the CPU", "cuda": "the GPU (CUDA)", "tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}.get(
-        device, device
-    )
+def _named(device: str, gpu: int | None) -> str:
+    names = {"cpu": "the CPU", "cuda": "the GPU (CUDA)", "tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+    return names.get(device, device) + (f", GPU {gpu}" if gpu else "")
 
 
 class _TalkHandler(logging.Handler):

@@ -83,6 +83,7 @@ class DevicePath:
         time_stages: bool = False,
     ) -> None:
         self._gpu = gpu
+        self.gpu: int | None = gpu.index
         self._network = network
         self._artifact = artifact
         self._extras = extras or Extras()

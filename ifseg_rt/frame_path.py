@@ -44,6 +44,10 @@ class FramePath(Protocol):
         """Where the network really runs: ``"cpu"``, ``"cuda"``, ``"tensorrt"`` or ``"tensorrt_rtx"``."""
 
     @property
+    def gpu(self) -> int | None:
+        """Number of the GPU that the network runs on, as CUDA counts them; ``None`` on the CPU."""
+
+    @property
     def fallback_reason(self) -> str | None:
         """Why the work is not done where it would be fastest, or ``None``."""
 

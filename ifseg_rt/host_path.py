@@ -33,12 +33,20 @@ class HostPath:
         backend: the loaded model; closed with this path.
         averaging: how class probabilities are averaged.
         extras: what else is made of every frame.
+        gpu: number of the GPU that the backend runs on, ``None`` for the CPU.
     """
 
     def __init__(
-        self, artifact: Artifact, backend: Backend, averaging: Averaging, extras: Extras | None = None
+        self,
+        artifact: Artifact,
+        backend: Backend,
+        averaging: Averaging,
+        extras: Extras | None = None,
+        *,
+        gpu: int | None = None,
     ) -> None:
         self.backend = backend
+        self.gpu = gpu
         self._extras = extras or Extras()
         self._colors = tuple(category.color for category in artifact.categories)
         self.preprocess = Preprocessor(artifact.preprocess)

@@ -41,7 +41,7 @@ def is_engine(path: Path) -> bool:
     return path.suffix.lower() in ENGINE_SUFFIXES
 
 
-def read_model(path: Path, *, rebuild: bool = False, machine: Machine | None = None) -> ModelFile:
+def read_model(path: Path, *, rebuild: bool = False, machine: Machine | None = None, gpu: int = 0) -> ModelFile:
     """Read and verify the model at ``path``, its suffix says which kind.
 
     Args:
@@ -49,6 +49,7 @@ def read_model(path: Path, *, rebuild: bool = False, machine: Machine | None = N
         rebuild: build an engine that is missing, damaged or made for another machine again, from the ONNX model beside
             it; one that fits is left alone.
         machine: facts for engines; ``None`` looks at this machine.
+        gpu: number of the GPU to look at, which an engine must fit.
 
     Raises:
         ArtifactError: the model or its sidecar is missing, foreign, edited, unfit for this machine, or made for
@@ -57,7 +58,7 @@ def read_model(path: Path, *, rebuild: bool = False, machine: Machine | None = N
         UsageError: ``rebuild`` of a model that is not an engine.
     """
     if rebuild or is_engine(path):
-        engine = refit_engine(path, machine=machine) if rebuild else _checked(path, machine)
+        engine = refit_engine(path, machine=machine, gpu=gpu) if rebuild else _checked(path, machine, gpu)
         model = ModelFile(path, engine.artifact.model, engine)
     else:
         model = ModelFile(path, read_artifact(path))
@@ -71,16 +72,18 @@ def read_model(path: Path, *, rebuild: bool = False, machine: Machine | None = N
     return replace(model, artifact=model.artifact.for_single_frames())
 
 
-def _checked(path: Path, machine: Machine | None) -> CheckedEngine:
+def _checked(path: Path, machine: Machine | None, gpu: int) -> CheckedEngine:
+    from ifseg_rt.tensorrt.machine import this_machine
     from ifseg_rt.tensorrt.opening import open_checks
 
-    return open_checks(path, machine=machine)
+    return open_checks(path, machine=machine or this_machine(gpu))
 
 
 def refit_engine(
     path: Path,
     *,
     machine: Machine | None = None,
+    gpu: int = 0,
     progress: BuildProgress | None = None,
     on_note: Callable[[str], None] = _LOG.info,
 ) -> CheckedEngine:
@@ -89,6 +92,7 @@ def refit_engine(
     Args:
         path: the engine, its ONNX model beside it.
         machine: facts; ``None`` looks at this machine.
+        gpu: number of the GPU to look at and to build on.
         progress: told of the builder's phases.
         on_note: told why it is built, and what is decided on the way.
 
@@ -105,11 +109,11 @@ def refit_engine(
         raise UsageError(
             f"only engines are rebuilt; {path} is not one", hint="build one from it: ifseg-rt rebuild model.onnx"
         )
-    machine = machine or this_machine()
+    machine = machine or this_machine(gpu)
     require_gpu(path, machine)  # before minutes of building something that cannot run here
     try:
-        return _checked(path, machine)
+        return _checked(path, machine, gpu)
     except ArtifactError as error:
         on_note(f"building {path.name} again: {error}")
     rebuild_engine(path, machine=machine, progress=progress, on_note=on_note)
-    return _checked(path, machine)
+    return _checked(path, machine, gpu)

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ifseg_rt.device_choice import DeviceChoice
 from ifseg_rt.errors import DeviceError, UsageError
 from ifseg_rt.frame_path import Extras
 from ifseg_rt.host_path import HostPath
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ifseg_rt.model_file import ModelFile
 
 _LOG = logging.getLogger(__name__)
-DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class RunOptions:
     """How a model shall be run.
 
     Attributes:
-        device: one of :data:`DEVICES`.
+        device: where.
         threads: CPU threads of the run time; ``None`` for its own choice.
         cuda_graph: record frames on the GPU as CUDA graphs where the network allows it.
         time_stages: measure every stage on the GPU, which excludes the graph.
         extras: what is made of every frame besides labels and probabilities.
     """
 
-    device: str = "auto"
+    device: DeviceChoice = field(default_factory=DeviceChoice)
     threads: int | None = None
     cuda_graph: bool = True
     time_stages: bool = False
@@ -58,18 +58,18 @@ def open_path(model: ModelFile, averaging: Averaging, options: RunOptions) -> Fr
 
     runtime = import_runtime()
     built_in = runtime.get_available_providers()
-    kind = "tensorrt" if options.device == "tensorrt" else "cuda"
+    kind = "tensorrt" if options.device.kind == "tensorrt" else "cuda"
     has_gpu = all(name in built_in for name in needed(kind))
     reason = None
-    if options.device != "cpu" and has_gpu:
+    if options.device.kind != "cpu" and has_gpu:
         path, reason = _try_gpu(model, averaging, options, kind)
         if path is not None:
             return path
         _LOG.warning("running on the CPU, because the GPU does not work here: %s", reason)
-    elif options.device not in ("auto", "cpu"):
+    elif options.device.kind not in ("auto", "cpu"):
         lacks = "is built for the CPU only" if kind == "cuda" else "has no TensorRT provider"
         raise DeviceError(
-            f'device "{kind}" was asked for; this ONNX Runtime {runtime.__version__} {lacks}',
+            f'device "{options.device}" was asked for; this ONNX Runtime {runtime.__version__} {lacks}',
             hint='pip uninstall onnxruntime && pip install "ifseg-rt[gpu]", or use --device cpu'
             if kind == "cuda"
             else "build an engine and run that: ifseg-rt rebuild model.onnx, or use --device cuda",
@@ -94,10 +94,10 @@ def _try_gpu(
                 return path, None
         except _NoProviderError as error:
             reason = str(error)
-    if options.device == "auto":
+    if options.device.kind == "auto":
         return None, reason
     raise DeviceError(
-        f'device "{kind}" was asked for, but it does not work here: {reason}',
+        f'device "{options.device}" was asked for, but it does not work here: {reason}',
         hint="check the driver (nvidia-smi) and that CUDA and cuDNN fit onnxruntime-gpu, or use --device cpu",
     )
 
@@ -115,19 +115,20 @@ def _open_onnx_on_device(model: ModelFile, averaging: Averaging, options: RunOpt
     from ifseg_rt.backends.onnx_session import first_line, import_runtime, not_loaded, open_session, providers_for
 
     try:
-        gpu = _open_gpu()
+        gpu = _open_gpu(options.device.gpu)
     except DeviceError as error:
         raise _NoKernelsError(str(error)) from error
     runtime = import_runtime()
     with gpu.current():
         try:
-            session = open_session(runtime, model.path, providers_for(kind, gpu.stream_address), options.threads)
+            providers = providers_for(kind, gpu.stream_address, gpu=gpu.index)
+            session = open_session(runtime, model.path, providers, options.threads)
         except Exception as error:  # ONNX Runtime raises a different class for every status code
             raise _NoProviderError(first_line(error)) from error
         missing = not_loaded(session, kind)
         if missing is not None:
             raise _NoProviderError(missing)
-        network = OnnxNetwork(runtime, session, model.path, model.artifact, kind)
+        network = OnnxNetwork(runtime, session, model.path, model.artifact, kind, gpu=gpu.index)
     return _device_path(gpu, network, model, averaging, options)
 
 
@@ -138,7 +139,8 @@ def _open_onnx_on_host(
     from ifseg_rt.backends.onnx_session import first_line, import_runtime, not_loaded, open_session, providers_for
 
     try:
-        session = open_session(import_runtime(), model.path, providers_for(kind), options.threads)
+        providers = providers_for(kind, gpu=options.device.gpu)
+        session = open_session(import_runtime(), model.path, providers, options.threads)
     except Exception as error:  # ONNX Runtime raises a different class for every status code
         return None, first_line(error)
     missing = not_loaded(session, kind)
@@ -147,7 +149,7 @@ def _open_onnx_on_host(
     reason = f"only the network runs on the GPU, frames and labels are worked on by the CPU: {why}"
     _LOG.warning("%s", reason)
     backend = OnnxRuntimeBackend(session, model.path, model.artifact, device=kind, fallback_reason=reason)
-    return HostPath(model.artifact, backend, averaging, options.extras), None
+    return HostPath(model.artifact, backend, averaging, options.extras, gpu=options.device.gpu), None
 
 
 def _open_engine(model: ModelFile, averaging: Averaging, options: RunOptions) -> FramePath:
@@ -155,12 +157,12 @@ def _open_engine(model: ModelFile, averaging: Averaging, options: RunOptions) ->
     from ifseg_rt.backends.tensorrt_network import TensorRtNetwork
 
     checked = model.engine
-    if checked is None or options.device == "cpu":
+    if checked is None or options.device.kind == "cpu":
         raise UsageError(
             f"{model.path.name} is an engine and runs on a GPU only; device cpu was asked for",
             hint=f"use {model.path.with_suffix('.onnx').name}, the ONNX model it was built from",
         )
-    gpu = _open_gpu()
+    gpu = _open_gpu(options.device.gpu)
     with gpu.current():
         engine = shared_engine(checked, gpu.index)
         network = TensorRtNetwork(engine, gpu.stream_address, cuda_graph=options.cuda_graph)
@@ -183,7 +185,7 @@ def _device_path(
     )
 
 
-def _open_gpu() -> Gpu:
+def _open_gpu(index: int) -> Gpu:
     from ifseg_rt.device_gpu import Gpu
 
-    return Gpu()
+    return Gpu(index)

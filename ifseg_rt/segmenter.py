@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.artifact import Artifact
+from ifseg_rt.device_choice import DeviceChoice
 from ifseg_rt.errors import ArtifactError, UsageError
 from ifseg_rt.frame_path import Averaging, Extras, FramePath
 from ifseg_rt.frames import color_order
 from ifseg_rt.model_file import read_model
-from ifseg_rt.path_choice import DEVICES, RunOptions, open_path
+from ifseg_rt.path_choice import RunOptions, open_path
 from ifseg_rt.result import Result
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ class Segmenter:
         refine: ``True`` averages class probabilities over similar patches as baked at export (spec 9); ``(k, rounds)``
             does it with other settings; ``False`` labels from the raw logits (spec 8).
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"tensorrt"`` (for ``.onnx``: ONNX Runtime's TensorRT provider,
-            with its engines kept in the user's cache folder).
+            with its engines kept in the user's cache folder). ``"cuda:1"`` and ``"tensorrt:1"`` take GPU 1, for engines
+            too; without a number it is GPU 0. GPUs count from 0 as CUDA orders those that ``CUDA_VISIBLE_DEVICES``
+            leaves: the fastest first, or like ``nvidia-smi`` with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``.
         threads: CPU threads of the run time; ``None`` for its own choice.
         color: channel order of the frames, unless a call says otherwise: ``"bgr"`` (OpenCV's) or ``"rgb"``.
         rebuild: build an engine that is missing or does not fit this machine again, from the ONNX model beside it.
@@ -54,7 +57,7 @@ class Segmenter:
 
     Raises:
         ArtifactError: the model or its sidecar is missing, foreign, edited, made for batches or for another machine.
-        DeviceError: the inference run time or the device is missing or refuses to work.
+        DeviceError: the inference run time or the device is missing or refuses to work, or there is no such GPU.
         UsageError: an argument cannot be meant.
 
     Example:
@@ -78,17 +81,17 @@ class Segmenter:
         overlay: float | None = None,
     ) -> None:
         self._color = color_order(color)
-        if device not in DEVICES:
-            raise UsageError(f"device must be one of {', '.join(DEVICES)}, found {device!r}")
+        choice = DeviceChoice.parse(device)
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, found {threads}")
         self.path = Path(path)
-        model = read_model(self.path, rebuild=rebuild)
+        choice.require_gpu()
+        model = read_model(self.path, rebuild=rebuild, gpu=choice.gpu)
         self.artifact: Artifact = model.artifact
         self.refinement = _refinement_settings(refine, self.artifact)
         self._colors = tuple(category.color for category in self.artifact.categories)
         extras = Extras(confidence, None if overlay is None else _opacity(overlay))
-        options = RunOptions(device, threads, cuda_graph, time_stages, extras)
+        options = RunOptions(choice, threads, cuda_graph, time_stages, extras)
         self._path: FramePath = open_path(model, Averaging.of(self.refinement, self.artifact), options)
         _LOG.info("%s runs on %s", self.path, self._path.device)
 
@@ -129,6 +132,11 @@ class Segmenter:
         return self._path.device
 
     @property
+    def gpu(self) -> int | None:
+        """Number of the GPU that it runs on, as CUDA counts them; ``None`` on the CPU."""
+        return self._path.gpu
+
+    @property
     def fallback_reason(self) -> str | None:
         """Why the work is not done where it would be fastest although the run time supports it, or ``None``."""
         return self._path.fallback_reason
@@ -162,14 +170,15 @@ class Segmenter:
         Args:
             frame: as for a call; on the GPU it must not change before the work is done.
             color: channel order of this frame, if not the segmenter's.
-            stream: the caller's CUDA stream (address, ``__cuda_stream__``, or a stream of PyTorch or CuPy): what is
-                enqueued there before happens before, what is enqueued there afterwards sees the result. Without it, a
-                frame on the GPU is ordered by what its library says through DLPack or ``__cuda_array_interface__``.
+            stream: the caller's CUDA stream on the segmenter's GPU (address, ``__cuda_stream__``, or a stream of
+                PyTorch or CuPy): what is enqueued there before happens before, what is enqueued there afterwards sees
+                the result. Without it, a frame on the GPU is ordered by what its library says through DLPack or
+                ``__cuda_array_interface__``.
 
         Raises:
             UsageError: this segmenter does not work on a GPU throughout, is closed, or an argument cannot be meant.
             SourceError: the frame is empty, of another type or shape, or on another GPU.
-            DeviceError: the GPU failed.
+            DeviceError: the GPU failed, or does not take the stream.
         """
         return self._path.run_on_device(frame, self._order(color), stream)
 

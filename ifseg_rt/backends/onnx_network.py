@@ -29,6 +29,7 @@ class OnnxNetwork:
         model: path of the ``.onnx`` file, for messages.
         artifact: its verified sidecar.
         kind: ``"cuda"`` or ``"tensorrt"``.
+        gpu: number of the GPU that the session works on and bound memory lies on.
 
     Raises:
         ArtifactError: the graph's inputs and outputs are not those of the sidecar.
@@ -37,9 +38,19 @@ class OnnxNetwork:
     # Where bound memory lies, for ONNX Runtime.
     memory_kind = "cuda"
 
-    def __init__(self, runtime: Any, session: Any, model: Path, artifact: Artifact, kind: str) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        runtime: Any,  # noqa: ANN401
+        session: Any,  # noqa: ANN401
+        model: Path,
+        artifact: Artifact,
+        kind: str,
+        *,
+        gpu: int = 0,
+    ) -> None:
         check_graph(session, artifact, model)
         self._session = session
+        self._gpu_index = gpu
         self._specs = {spec.name: spec for spec in (*artifact.inputs, *artifact.outputs)}
         self._input = artifact.inputs[0].name
         self._binding: Any = None
@@ -103,7 +114,7 @@ class OnnxNetwork:
     def _place(self, name: str, addresses: Mapping[str, int]) -> tuple[str, int, type, tuple[int, ...], int]:
         """The last five arguments of ``bind_input`` and ``bind_output``."""
         spec = self._specs[name]
-        return self.memory_kind, 0, np.dtype(spec.dtype).type, spec.shape, addresses[name]
+        return self.memory_kind, self._gpu_index, np.dtype(spec.dtype).type, spec.shape, addresses[name]
 
 
 def why_not_all_on_gpu(nodes: Mapping[str, int]) -> str | None:

@@ -45,14 +45,15 @@ def import_runtime() -> Any:  # noqa: ANN401
     return onnxruntime
 
 
-def providers_for(kind: str, stream: int | None = None) -> list[Provider]:
+def providers_for(kind: str, stream: int | None = None, *, gpu: int = 0) -> list[Provider]:
     """The execution providers for a GPU, best first, always with the CPU last.
 
     Args:
         kind: ``"cuda"`` or ``"tensorrt"``.
         stream: address of the CUDA stream to work in; ``None`` for one of ONNX Runtime's own.
+        gpu: number of the GPU, as CUDA counts them.
     """
-    common = {"device_id": "0"}
+    common = {"device_id": str(gpu)}
     if stream is not None:
         common["user_compute_stream"] = str(stream)
     found: list[Provider] = [(CUDA, common), CPU]

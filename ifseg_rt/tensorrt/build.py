@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from ifseg_rt import __version__
 from ifseg_rt.artifact_schema import Artifact, TensorSpec
 from ifseg_rt.errors import DeviceError, ExportError
+from ifseg_rt.tensorrt.current_gpu import current_gpu
 from ifseg_rt.tensorrt.flavour import Flavour
 from ifseg_rt.tensorrt.logger import Messages, make_logger
 from ifseg_rt.tensorrt.machine import Machine, this_machine
@@ -92,7 +93,11 @@ def build_engine(
             store_timings(config, stored)
         return memoryview(serialised)
 
-    data = _interruptible(work, cancelled)
+    def work_on_its_gpu() -> memoryview:
+        with current_gpu(machine):  # of this thread, which is the builder's own
+            return work()
+
+    data = _interruptible(work_on_its_gpu, cancelled)
     gpu = machine.gpu
     build = EngineBuild(
         runtime=flavour.name,

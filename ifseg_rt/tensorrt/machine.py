@@ -1,4 +1,4 @@
-"""What this machine is: its platform and its first GPU, asked from the driver itself, or why there is none.
+"""What this machine is: its platform and one of its GPUs, asked from the driver itself, or why there is none.
 
 The CUDA driver library is the one thing every way of running needs, so it is asked directly: nothing has to be
 installed for a clear answer, and nothing heavy is imported.
@@ -40,6 +40,7 @@ class Gpu:
         memory: bytes in all.
         cuda: newest CUDA version that the driver supports, ``"13.0"``.
         driver: the driver's own version, ``"580.65.06"``, or ``None`` where it does not tell (Jetson).
+        index: its number, as CUDA counts the GPUs that ``CUDA_VISIBLE_DEVICES`` leaves.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Gpu:
     memory: int
     cuda: str
     driver: str | None = None
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,35 +57,45 @@ class Machine:
 
     Attributes:
         platform: ``"linux-x86_64"``, ``"linux-aarch64"``, ``"windows-x86_64"``.
+        gpus: how many CUDA finds.
     """
 
     platform: str
     gpu: Gpu | None = None
     reason: str | None = None
+    gpus: int = 0
 
 
-@lru_cache(maxsize=1)
-def this_machine() -> Machine:
-    """Facts of this machine; the driver is asked once per process."""
-    return describe_machine(ctypes.CDLL)
+@lru_cache(maxsize=16)
+def this_machine(index: int = 0) -> Machine:
+    """Facts of this machine and its GPU ``index``; the driver is asked once per process and GPU."""
+    return describe_machine(ctypes.CDLL, index)
 
 
-def describe_machine(load: Callable[[str], Any]) -> Machine:
+def describe_machine(load: Callable[[str], Any], index: int = 0) -> Machine:
     """Facts of this machine.
 
     Args:
         load: opens a shared library by name, or raises ``OSError``.
+        index: the GPU that is meant.
     """
-    here = this_platform()
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    here, library, count = this_platform(), driver_library(), 0
     try:
         cuda = load(library)
     except OSError:
         return Machine(here, None, f"the NVIDIA driver is not installed (its library {library} is missing)")
     try:
-        return Machine(here, _first_gpu(cuda, load))
+        count = _count(cuda)
+        if index >= count:
+            return Machine(here, None, f"there is no GPU {index}, CUDA counts {count} from 0", count)
+        return Machine(here, _gpu(cuda, load, index), None, count)
     except _DriverError as error:
-        return Machine(here, None, str(error))
+        return Machine(here, None, str(error), count)
+
+
+def driver_library() -> str:
+    """Name of the driver's own library."""
+    return "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 def this_platform() -> str:
@@ -96,13 +108,18 @@ class _DriverError(Exception):
     """A call of the driver failed."""
 
 
-def _first_gpu(cuda: Any, load: Callable[[str], Any]) -> Gpu:  # noqa: ANN401 - a ctypes library
+def _count(cuda: Any) -> int:  # noqa: ANN401 - a ctypes library
     _check(cuda.cuInit(0))
-    count, device = ctypes.c_int(), ctypes.c_int()
+    count = ctypes.c_int()
     _check(cuda.cuDeviceGetCount(ctypes.byref(count)))
     if count.value < 1:
         raise _DriverError(_reason(_NO_DEVICE))
-    _check(cuda.cuDeviceGet(ctypes.byref(device), 0))
+    return count.value
+
+
+def _gpu(cuda: Any, load: Callable[[str], Any], index: int) -> Gpu:  # noqa: ANN401
+    device = ctypes.c_int()
+    _check(cuda.cuDeviceGet(ctypes.byref(device), index))
     name = ctypes.create_string_buffer(256)
     _check(cuda.cuDeviceGetName(name, len(name), device))
     major, minor = ctypes.c_int(), ctypes.c_int()
@@ -118,6 +135,7 @@ def _first_gpu(cuda: Any, load: Callable[[str], Any]) -> Gpu:  # noqa: ANN401 - 
         memory=memory.value,
         cuda=f"{version.value // 1000}.{version.value % 1000 // 10}",
         driver=_driver_version(load),
+        index=index,
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ifseg_rt.artifact import Artifact, read_artifact
+from ifseg_rt.device_choice import DeviceChoice
 from ifseg_rt.errors import ArtifactError, DeviceError, ExportError, UsageError
 from ifseg_rt.talk import Talk
 from ifseg_rt.tensorrt.flavour import WANTED, Flavour, find_flavour
@@ -106,6 +107,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runtime", choices=WANTED, help="flavour of TensorRT (default: as the engine was built, or what works here)"
     )
+    parser.add_argument(
+        "--device", default="cuda:0", metavar="cuda:N", help="the GPU to build on and for (default: cuda:0)"
+    )
     add_build_arguments(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors on standard error")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and what TensorRT says")
@@ -153,6 +157,10 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         IfsegError: see :func:`rebuild_engine`; the class carries the exit code.
     """
+    choice = DeviceChoice.parse(options.device)
+    if choice.kind == "cpu":
+        raise UsageError("engines are built for GPUs; --device cpu was asked for", hint="--device cuda:0")
+    choice.require_gpu()
     talk = Talk(quiet=options.quiet)
     wishes = build_settings(options)
     progress = make_progress(quiet=options.quiet, say=talk.note)
@@ -162,6 +170,7 @@ def run(options: argparse.Namespace) -> int:
             output=options.output,
             settings=None if wishes == BuildSettings() else wishes,
             runtime=options.runtime,
+            machine=this_machine(choice.gpu),
             progress=progress,
             on_note=talk.note,
         )

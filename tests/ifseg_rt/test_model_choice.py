@@ -15,6 +15,7 @@ from ifseg_rt.artifact import read_artifact
 from ifseg_rt.backends import onnx_session
 from ifseg_rt.backends.onnx_session import CPU, CUDA, TENSORRT
 from ifseg_rt.cli import main
+from ifseg_rt.device_choice import DeviceChoice
 from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
 from ifseg_rt.frame_path import Averaging
 from ifseg_rt.model_file import read_model, refit_engine
@@ -69,7 +70,7 @@ def test_an_engine_brings_its_models_artifact(pair: Path) -> None:
     assert model.artifact == read_artifact(pair.with_suffix(".onnx"))
     averaging = Averaging.of((3, 2), model.artifact)
     with pytest.raises(UsageError, match="runs on a GPU only; device cpu was asked for") as caught:
-        open_path(model, averaging, RunOptions(device="cpu"))
+        open_path(model, averaging, RunOptions(DeviceChoice("cpu")))
     assert "model.onnx" in str(caught.value.hint)
     if this_machine().gpu is None:  # an engine that fits, and no driver behind the facts
         with pytest.raises(DeviceError):
@@ -151,7 +152,7 @@ def test_without_kernels_only_the_network_is_on_the_gpu(
     device: str,
     tmp_path: Path,
 ) -> None:
-    def no_kernels() -> None:
+    def no_kernels(index: int) -> None:
         raise DeviceError("the CUDA kernels need cuda.core, which does not import: no module")
 
     monkeypatch.setenv("IFSEG_RT_CACHE", str(tmp_path))
@@ -175,7 +176,7 @@ def test_a_provider_that_does_not_load_means_the_cpu(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(path_choice, "_open_gpu", lambda: (_ for _ in ()).throw(DeviceError("no kernels")))
+    monkeypatch.setattr(path_choice, "_open_gpu", lambda index: (_ for _ in ()).throw(DeviceError("no kernels")))
     pretended("a CUDA library is missing")
     with caplog.at_level(logging.WARNING), Segmenter(model_path) as segmenter:
         assert (segmenter.device, segmenter.fallback_reason) == ("cpu", "a CUDA library is missing")
