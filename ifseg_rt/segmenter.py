@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,7 @@ class Segmenter:
         self.artifact: Artifact = model.artifact
         self.refinement = _refinement_settings(refine, self.artifact)
         self._colors = tuple(category.color for category in self.artifact.categories)
-        extras = Extras(confidence, None if overlay is None else _opacity(overlay))
+        extras = Extras(bool(confidence), None if overlay is None else _opacity(overlay))
         options = RunOptions(choice, threads, cuda_graph, time_stages, extras)
         self._path: FramePath = open_path(model, Averaging.of(self.refinement, self.artifact), options)
         _LOG.info("%s runs on %s", self.path, self._path.device)
@@ -215,7 +216,7 @@ def default_model_path() -> Path:
 
 def _opacity(overlay: float) -> float:
     # True would be taken for 1, and paint everything over.
-    if isinstance(overlay, bool) or not isinstance(overlay, (int, float)) or not 0.0 <= overlay <= 1.0:
+    if isinstance(overlay, bool) or not isinstance(overlay, Real) or not 0.0 <= overlay <= 1.0:
         raise UsageError(f"overlay must be an opacity in 0..1 or None, found {overlay!r}", hint="overlay=0.5")
     return float(overlay)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from ifseg_rt import Segmenter
+from ifseg_rt.cli import main
 from ifseg_rt.errors import UsageError
 from ifseg_rt.labels import upsample_confidence
 from ifseg_rt.result import Result
@@ -137,7 +140,7 @@ def test_a_painted_picture_may_be_the_next_frame(open_device: Any, on_host: Any,
 
 
 def test_the_legend_is_drawn_into_the_picture(model_path: Path, scene: np.ndarray) -> None:
-    with Segmenter(model_path, device="cpu", threads=1, overlay=0.3) as segmenter:
+    with Segmenter(model_path, device="cpu", threads=1, overlay=np.float64(0.3)) as segmenter:
         result = segmenter(scene)
     np.testing.assert_array_equal(result.picture, result.overlay(scene, 0.3))
     assert result.picture is not None
@@ -156,6 +159,38 @@ def test_nothing_is_made_unless_asked(model_path: Path, scene: np.ndarray) -> No
     np.testing.assert_array_equal(full.confidence, plain.confidence)
     parts = sum(value for stage, value in full.timings.items() if stage != "total")
     assert parts == pytest.approx(full.timings["total"])
+
+
+def test_the_command_takes_the_pictures_from_the_gpu(
+    open_device: Any,
+    model_path: Path,
+    scene: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A video through the whole command: painted by the labels launch, the legend drawn into that."""
+    source = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"MJPG"), 12.0, (180, 120))
+    for shift in range(6):
+        writer.write(np.roll(scene, shift * 20, axis=1))
+    writer.release()
+    model = ["--model", str(model_path), "--threads", "1", "--no-window", "--alpha", "0.3"]
+    assert main([str(source), *model, "--device", "cpu", "-o", str(tmp_path / "host.avi")]) == 0
+    on_host = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+    def opened(model: Any, averaging: Any, options: Any) -> Any:
+        return open_device(settings=averaging.settings, overlay=options.extras.overlay)[0]
+
+    monkeypatch.setattr("ifseg_rt.segmenter.open_path", opened)
+    monkeypatch.setattr("ifseg_rt.draw.overlay", lambda *_: pytest.fail("painted by the host"))
+    assert main([str(source), *model, "-o", str(tmp_path / "gpu.avi")]) == 0
+    on_gpu = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [line["shares"] for line in on_gpu] == [line["shares"] for line in on_host]
+    assert [list(line["timings_ms"]) for line in on_gpu] == [["read", "segment", "draw", "write", "total"]] * 6
+    stages = ["read", "preprocess", "inference", "refinement", "upsampling", "draw", "write", "total"]
+    assert [list(line["timings_ms"]) for line in on_host] == [stages] * 6
+    assert (tmp_path / "gpu.avi").read_bytes() == (tmp_path / "host.avi").read_bytes()
 
 
 @pytest.mark.parametrize("overlay", [True, -0.1, 1.5, "half", float("nan")])

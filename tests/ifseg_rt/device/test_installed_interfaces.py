@@ -122,6 +122,8 @@ def test_onnx_runtime() -> None:
     takes(runtime.IOBinding.bind_input, thing, "image", "cuda", 0, thing, (1, 2), 5)
     takes(runtime.IOBinding.bind_output, thing, "logits", "cuda", 0, thing, (1, 2), 5)
     takes(runtime.InferenceSession.run_with_iobinding, thing, thing, thing)
+    if hasattr(runtime, "OrtDevice"):
+        assert runtime.OrtDevice.make("cuda", 1).device_id() == 1, "what memory on another GPU is bound with"
     options = runtime.RunOptions()
     options.add_run_config_entry("disable_synchronize_execution_providers", "1")
     assert hasattr(options, "only_execute_path_to_fetches")
