@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from numbers import Real
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from ifseg_rt.artifact import Artifact
 from ifseg_rt.device_choice import DeviceChoice
@@ -214,11 +213,12 @@ def default_model_path() -> Path:
     return path
 
 
-def _opacity(overlay: float) -> float:
+def _opacity(overlay: object) -> float:
     # True would be taken for 1, and paint everything over.
-    if isinstance(overlay, bool) or not isinstance(overlay, Real) or not 0.0 <= overlay <= 1.0:
+    value = float(overlay) if isinstance(overlay, SupportsFloat) and not isinstance(overlay, (bool, str)) else -1.0
+    if not 0.0 <= value <= 1.0:
         raise UsageError(f"overlay must be an opacity in 0..1 or None, found {overlay!r}", hint="overlay=0.5")
-    return float(overlay)
+    return value
 
 
 def _refinement_settings(refine: bool | tuple[int, int], artifact: Artifact) -> tuple[int, int] | None:
