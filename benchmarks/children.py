@@ -12,11 +12,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ifseg_rt.errors import IfsegError
 
 _LONGEST_LINE = 300
+_PARTING_SECONDS = 5.0
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt|Exit)\b")
 
 
@@ -47,17 +49,26 @@ def run_child(module: str, arguments: Sequence[str], *, timeout: float | None = 
         MeasurementError: it failed, crashed or took too long.
     """
     command = [sys.executable, "-m", module, *arguments]
-    try:
-        answer = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout
-        )
-    except subprocess.TimeoutExpired:
-        raise MeasurementError(f"no result within {timeout:g} s") from None
-    if answer.returncode:
-        error = MeasurementError(reason(answer.stderr, answer.returncode))
-        error.exit_code = answer.returncode if answer.returncode > 0 else 1
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, errors="replace"
+    ) as child:
+        try:
+            stdout, stderr = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            # Its own children (a compiler's workers) may hold its pipes open for ever.
+            with suppress(subprocess.TimeoutExpired):
+                child.communicate(timeout=_PARTING_SECONDS)
+            raise MeasurementError(f"no result within {timeout:.0f} s") from None
+        except BaseException:
+            child.kill()
+            raise
+    if child.returncode:
+        error = MeasurementError(reason(stderr, child.returncode))
+        error.exit_code = child.returncode if child.returncode > 0 else 1
         raise error
-    return answer.stdout
+    return stdout
 
 
 def reason(stderr: str, code: int) -> str:

@@ -14,6 +14,7 @@ extra export brings ONNX Runtime for the CPU, whose files take the place of the 
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import time
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_timing_options(parser)
     parser.set_defaults(runs=100, warmup=10)
     add("--full", action="store_true", help="adapt all 2000 steps instead of timing 50")
-    add("--minutes", type=float, help="begin no item after so many minutes; the next run goes on from there")
+    add("--minutes", type=float, help="give up what is not done after so many minutes; the next run goes on from there")
     add("--timeout", type=float, default=600, help="seconds after which one process is given up")
     add("--out", type=Path, default=RESULTS / "gpu.jsonl", help="JSON lines")
     add("--again", action="store_true", help="measure what the file has already")
@@ -94,21 +95,24 @@ def _measure(options: Namespace) -> None:
     title = require_gpu(machine)
     name = machine.gpu.name if machine.gpu else ""
     store = RecordFile(options.out, again=options.again)
-    beginning = time.monotonic()
+    deadline = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
     left = 0
     with tempfile.TemporaryDirectory(prefix="ifseg-rt-") as scratch:
-        measurements = GpuMeasurements(options.keep or Path(scratch), options, machine, title)
+        measurements = GpuMeasurements(options.keep or Path(scratch), options, machine, title, deadline)
         measurements.learn(store.records())
         for number, item in enumerate(items, 1):
             key = item.key(name)
             if store.has(key):
                 sys.stderr.write(f"[{number}/{len(items)}] {item.label()}: already in {store.path}\n")
                 continue
-            if options.minutes is not None and time.monotonic() - beginning > 60 * options.minutes:
+            if time.monotonic() >= deadline:
                 left += 1
                 continue
             sys.stderr.write(f"[{number}/{len(items)}] {item.label()} ...\n")
             record = measurements.measure(item, key)
+            if record is None:
+                left += 1
+                continue
             if failed(record):
                 sys.stderr.write(f"  failed: {record['failed']}\n")
             store.add(record)

@@ -15,6 +15,8 @@ KINDS: tuple[Kind, ...] = ("kernels", "runs", "frame", "adaptation")
 PATHS = ("plain", "frozen", "frozen-kernels", "onnx-cuda", "tensorrt", "tensorrt_rtx", "compile")
 TORCH_PATHS = ("plain", "frozen", "frozen-kernels", "compile")
 ENGINE_PATHS = ("tensorrt", "tensorrt_rtx")
+# Run times that a GPU or an installation may lack: asked once with a small model before large ones are made for them.
+PROBED_PATHS = ("onnx-cuda", *ENGINE_PATHS)
 # The goals are set for this one: should time run out, it is there.
 FIRST_MODEL = "base"
 
@@ -24,8 +26,8 @@ class Item:
     """One measurement.
 
     Attributes:
-        kind: ``kernels`` against their floor; ``runs``: does an engine of this TensorRT run here at all; ``frame``
-            along one path; ``adaptation``.
+        kind: ``kernels`` against their floor; ``runs``: does this run time work here at all; ``frame`` along one path;
+            ``adaptation``.
         path: for ``runs`` and ``frame``, one of :data:`PATHS`.
         model: for ``frame`` and ``adaptation``, an OFA size.
         classes: number of categories.
@@ -57,7 +59,7 @@ class Item:
         if self.kind == "kernels":
             return "kernels against the time that moving their bytes takes"
         if self.kind == "runs":
-            return f"does {self.path} run here at all: an engine of the shipped micro"
+            return f"does {self.path} run here at all: the shipped micro"
         if self.kind == "adaptation":
             return f"adaptation of {self.model}, {self.classes} categories"
         return f"{self.model}, {_text(self.size)}, {self.classes} categories, {self.path}"
@@ -83,7 +85,7 @@ def plan(
     """
     ordered = sorted(models, key=lambda model: model != FIRST_MODEL)
     items = [Item("kernels", frame=frame)]
-    items += [Item("runs", path, "micro", frame=frame) for path in ENGINE_PATHS if path in paths]
+    items += [Item("runs", path, "micro", frame=frame) for path in PROBED_PATHS if path in paths]
     settings = list(product(ordered, sizes, classes))
     frames = [Item("frame", path, *setting_of(setting), frame) for setting in settings for path in _chosen(paths)]
     first = [item for item in frames if item.model == ordered[0] and item.size == sizes[0]] if frames else []

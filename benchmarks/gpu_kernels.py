@@ -150,11 +150,13 @@ def _time(options: Namespace) -> None:
         bandwidth = _bandwidth(gpu)
         timed = []
         for work in works():
-            milliseconds = _milliseconds(gpu, work)
-            floor = 1e3 * work.bytes / bandwidth
-            timed.append(
-                {"kernel": work.kernel, "shape": work.shape, "ms": milliseconds, "floor_ms": floor, "bytes": work.bytes}
-            )
+            found: dict[str, Any] = {"kernel": work.kernel, "shape": work.shape}
+            try:
+                milliseconds = _milliseconds(gpu, work)
+                found |= {"ms": milliseconds, "floor_ms": 1e3 * work.bytes / bandwidth, "bytes": work.bytes}
+            except Exception as error:  # the others still count
+                found["failed"] = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            timed.append(found)
     sys.stdout.write(json.dumps({"bandwidth_gb_s": round(bandwidth / 1e9, 1), "kernels": timed}) + "\n")
 
 

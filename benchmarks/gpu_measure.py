@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from argparse import Namespace
 from collections.abc import Iterable
 from datetime import datetime, timezone
@@ -31,10 +33,14 @@ class GpuMeasurements:
         options: of the command: ``runs``, ``warmup``, ``seconds``, ``timeout``, ``full``.
         machine: with a GPU.
         title: the GPU in one line.
+        deadline: of ``time.monotonic()``; what is not done then is given up.
     """
 
-    def __init__(self, folder: Path, options: Namespace, machine: Machine, title: str) -> None:
-        self._models = MadeModels(folder)
+    def __init__(
+        self, folder: Path, options: Namespace, machine: Machine, title: str, deadline: float = math.inf
+    ) -> None:
+        self._deadline = deadline
+        self._models = MadeModels(folder, lambda: self._within(_EXPORT_SECONDS))
         self._options = options
         self._capability = machine.gpu.compute_capability if machine.gpu else None
         self._title = title
@@ -49,13 +55,20 @@ class GpuMeasurements:
                 if failed(record):
                     self._refused[key["path"]] = str(record["failed"])
 
-    def measure(self, item: Item, key: dict[str, Any]) -> Record:
-        """Return the record of one item; of one that failed, with its first line as ``failed``."""
+    def measure(self, item: Item, key: dict[str, Any]) -> Record | None:
+        """Return the record of one item; of one that failed, with its first line as ``failed``.
+
+        ``None`` where the deadline came in between: that says nothing about the item.
+        """
         record: Record = {"benchmark": "gpu", "key": key}
         try:
             found = self._carry_out(item)
         except MeasurementError as error:
+            if time.monotonic() >= self._deadline:
+                return None
             found = {"failed": str(error)}
+        except Exception as error:  # a file cut short, a full disk: the other items still count
+            found = {"failed": f"{type(error).__name__}: {error}"}
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         facts = {**machine_facts(), "gpu": self._title}
         return record | found | {"measured": now, "compute_capability": self._capability, "machine": facts}
@@ -63,25 +76,27 @@ class GpuMeasurements:
     def _carry_out(self, item: Item) -> Record:
         options = self._options
         if item.kind == "kernels":
-            return measure("benchmarks.gpu_kernels", [], timeout=options.timeout)
+            return measure("benchmarks.gpu_kernels", [], timeout=self._within(options.timeout))
         if item.kind == "adaptation":
             checkpoint = self._models.checkpoint(item.model, item.classes)
             arguments = [str(checkpoint), *(["--full"] if options.full else [])]
-            return measure("benchmarks.gpu_adaptation", arguments, timeout=options.timeout)
+            return measure("benchmarks.gpu_adaptation", arguments, timeout=self._within(options.timeout))
         if item.kind == "runs":
             return self._probe(item)
         return self._frame(item)
 
     def _probe(self, item: Item) -> Record:
-        """Build an engine of the shipped model and compare its labels with those of the CPU."""
-        model = default_model_path()
-        engine = self._models.folder / f"probe.{item.path}.engine"
-        try:
-            self._build(model, engine, item.path)
-        except MeasurementError as error:
-            raise MeasurementError(f"no engine could be built: {error}") from None
-        timing = ["--frame", _text(item.frame), "--runs", "20", "--warmup", "3", "--against", str(model)]
-        return measure("benchmarks.gpu_segmenter", [str(engine), *timing], timeout=self._options.timeout)
+        """Run the shipped model, as an engine where the path needs one, and compare its labels with the CPU's."""
+        shipped = model = default_model_path()
+        if item.path in ENGINE_PATHS:
+            model = self._models.folder / f"probe.{item.path}.engine"
+            try:
+                self._build(shipped, model, item.path)
+            except MeasurementError as error:
+                raise MeasurementError(f"no engine could be built: {error}") from None
+        timing = ["--frame", _text(item.frame), "--runs", "20", "--warmup", "3", "--against", str(shipped)]
+        arguments = [str(model), "--device", _device(item), *timing]
+        return measure("benchmarks.gpu_segmenter", arguments, timeout=self._within(self._options.timeout))
 
     def _frame(self, item: Item) -> Record:
         labels = self._labels_file(item)
@@ -89,27 +104,32 @@ class GpuMeasurements:
         for option in ("runs", "warmup", "seconds"):
             value = getattr(self._options, option)
             arguments += [f"--{option}", str(value)] if value is not None else []
-        timeout = self._options.timeout
         if item.path in TORCH_PATHS:
+            module = "benchmarks.gpu_torch"
             checkpoint = self._models.checkpoint(item.model, item.classes)
             chosen = [str(checkpoint), "--path", item.path, "--size", _text(item.size)]
-            found = measure("benchmarks.gpu_torch", [*chosen, *arguments], timeout=timeout)
         else:
+            module = "benchmarks.gpu_segmenter"
             if item.path in self._refused:
                 raise MeasurementError(f"it does not run here: {self._refused[item.path]}")
             model = self._models.onnx(item.model, item.classes, item.size, "fp16")
-            device = "cuda"
             if item.path in ENGINE_PATHS:
                 engine = model.with_suffix(f".{item.path}.engine")
                 if not engine.is_file():
                     self._build(model, engine, item.path)
-                model, device = engine, "auto"
-            found = measure("benchmarks.gpu_segmenter", [str(model), "--device", device, *arguments], timeout=timeout)
+                model = engine
+            chosen = [str(model), "--device", _device(item)]
+        found = measure(module, [*chosen, *arguments], timeout=self._within(self._options.timeout))
         return found | self._agreement(item, labels)
+
+    def _within(self, seconds: float) -> float:
+        """What is left of so many seconds before the deadline, at least one."""
+        return max(1.0, min(seconds, self._deadline - time.monotonic()))
 
     def _build(self, model: Path, engine: Path, runtime: str) -> None:
         engine.parent.mkdir(parents=True, exist_ok=True)
-        run_child("export.to_trt", [str(model), "-o", str(engine), "--runtime", runtime], timeout=_EXPORT_SECONDS)
+        arguments = [str(model), "-o", str(engine), "--runtime", runtime]
+        run_child("export.to_trt", arguments, timeout=self._within(_EXPORT_SECONDS))
 
     def _agreement(self, item: Item, labels: Path) -> dict[str, float]:
         """Share of pixels labelled as the plain implementation does; nothing where that did not run."""
@@ -123,6 +143,10 @@ class GpuMeasurements:
         stem = f"{item.model}_{item.classes}_{_text(item.size)}_{_text(item.frame)}_{item.path}"
         self._models.folder.mkdir(parents=True, exist_ok=True)
         return self._models.folder / f"labels_{stem}.npy"
+
+
+def _device(item: Item) -> str:
+    return "auto" if item.path in ENGINE_PATHS else "cuda"
 
 
 def _text(size: Size) -> str:

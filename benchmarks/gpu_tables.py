@@ -48,6 +48,9 @@ def kernel_table(records: Iterable[Record]) -> str:
         if failed(record):
             return f"Kernels were not timed: {record['failed']}\n"
         for timed in record["kernels"]:
+            if failed(timed):
+                rows.append([timed["kernel"], timed["shape"], f"failed: {timed['failed']}", "-", "-"])
+                continue
             taken, floor = timed["ms"], timed["floor_ms"]
             row = [timed["kernel"], timed["shape"], _microseconds(taken), _microseconds(floor), f"{taken / floor:.1f}x"]
             rows.append(row)
@@ -89,12 +92,15 @@ def _frame_row(record: Record, baseline: Record | None) -> list[object]:
 
 
 def _verdict(record: Record) -> str:
-    """One line: does this TensorRT run on this GPU at all."""
-    title = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}[record["key"]["path"]]
+    """One line: does this run time work on this GPU at all."""
+    path = record["key"]["path"]
+    title = {"onnx-cuda": "ONNX Runtime CUDA", "tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}.get(path, path)
     where = f"compute capability {record['compute_capability']}" if record.get("compute_capability") else "this GPU"
     if failed(record):
         return f"{title} did not run on {where}: {record['failed']}"
-    return f"{title} runs on {where}."
+    agreement = record.get("label_agreement")
+    alike = "" if agreement is None else f" {percent(agreement)} % of its labels are the CPU's."
+    return f"{title} runs on {where}.{alike}"
 
 
 def _of_item(records: Iterable[Record], item: str) -> list[Record]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ class MadeModels:
 
     Args:
         folder: where they are kept; it may hold models of an earlier run.
+        time_left: asked before every step for the seconds that it may take; ``None`` sets no limit.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, time_left: Callable[[], float] | None = None) -> None:
         self.folder = folder
+        self._time_left = time_left or (lambda: None)
 
     def checkpoint(self, model: str, classes: int) -> Path:
         """Return a checkpoint of ``micro`` or an OFA size.
@@ -30,7 +33,8 @@ class MadeModels:
         facts = path.with_suffix(".facts.json")
         if not (path.is_file() and facts.is_file()):
             self.folder.mkdir(parents=True, exist_ok=True)
-            made = measure("benchmarks.untrained", [model, "--categories", str(classes), "--out", str(path)])
+            arguments = [model, "--categories", str(classes), "--out", str(path)]
+            made = measure("benchmarks.untrained", arguments, timeout=self._time_left())
             facts.write_text(json.dumps(made) + "\n", encoding="utf-8")
         return path
 
@@ -55,6 +59,7 @@ class MadeModels:
             run_child(
                 "export.to_onnx",
                 export_arguments(checkpoint, path, **options, batch=batch if batch > 1 else None),
+                timeout=self._time_left(),
             )
         return path
 

@@ -38,12 +38,12 @@ def micro(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 
 def test_the_plan_begins_with_what_the_goals_are_set_for() -> None:
     items = plan(["tiny", "base"], [(512, 512), (384, 640)], [12, 150], PATHS, KINDS, (480, 640))
-    assert [item.kind for item in items[:4]] == ["kernels", "runs", "runs", "frame"]
-    assert items[3].label() == "base, 512x512, 12 categories, plain"
+    assert [item.kind for item in items[:5]] == ["kernels", "runs", "runs", "runs", "frame"]
+    assert items[4].label() == "base, 512x512, 12 categories, plain"
     assert len([item for item in items if item.kind == "frame"]) == 2 * 2 * 2 * len(PATHS)
     assert len({json.dumps(item.key("x")) for item in items}) == len(items)
     adaptations = [index for index, item in enumerate(items) if item.kind == "adaptation"]
-    assert adaptations == [3 + 2 * len(PATHS), 4 + 2 * len(PATHS)]
+    assert adaptations == [4 + 2 * len(PATHS), 5 + 2 * len(PATHS)]
     only = plan(["tiny"], [(64, 64)], [3], ["plain"], ["frame"], (48, 64))
     assert [item.path for item in only] == ["plain"]
 
@@ -75,7 +75,8 @@ def test_every_item_is_tried_and_failures_stop_nothing(
             labels[0, 0] = "frozen" in arguments
             np.save(arguments[arguments.index("--labels") + 1], labels)
         if module.endswith("gpu_kernels"):
-            return {"kernels": [{"kernel": "refine", "shape": "12", "ms": 0.01, "floor_ms": 0.005}]}
+            broken = {"kernel": "labels", "shape": "150", "failed": "CUDA_ERROR_ILLEGAL_ADDRESS"}
+            return {"kernels": [{"kernel": "refine", "shape": "12", "ms": 0.01, "floor_ms": 0.005}, broken]}
         if module.endswith("gpu_adaptation"):
             return {"steps": 2000, "batch_size": 16, "steps_timed": 50, "step_ms": FIGURES, "seconds": 4.0}
         slow = 10 if "plain" in arguments else 1
@@ -97,7 +98,7 @@ def test_every_item_is_tried_and_failures_stop_nothing(
     arguments += ["--keep", str(tmp_path / "kept")]
     assert gpu.main(arguments) == 0
     records = [json.loads(line) for line in out.read_text().splitlines()]
-    assert len(records) == 3 + len(PATHS) + 1
+    assert len(records) == 4 + len(PATHS) + 1
     refused = [record["failed"] for record in records if record.get("failed")]
     reason = "no engine could be built: compute capability 9.0 is not supported"
     assert refused == [reason, f"it does not run here: {reason}", "RuntimeError: no C compiler"]
@@ -108,6 +109,7 @@ def test_every_item_is_tried_and_failures_stop_nothing(
     assert "TensorRT-RTX did not run on compute capability 9.0" in said.out
     assert "TensorRT runs on compute capability 9.0." in said.out
     assert "| refine | 12 | 10.0 | 5.0 | 2.0x |" in said.out
+    assert "| labels | 150 | failed: CUDA_ERROR_ILLEGAL_ADDRESS | - | - |" in said.out
     assert "4 s, from 50 steps" in said.out
     assert "Measured on NVIDIA H200" in said.out
     assert not [line for line in started if "model.tensorrt_rtx.engine" in line]
@@ -124,6 +126,50 @@ def test_a_run_that_is_out_of_time_says_what_is_left(
     arguments = ["--item", "frame", "--model", "tiny", "--size", "512", "--classes", "12", "--minutes", "-1"]
     assert gpu.main([*arguments, "--out", str(tmp_path / "gpu.jsonl")]) == 0
     assert f"{len(PATHS)} items are left" in capsys.readouterr().err
+
+
+def test_an_item_that_is_cut_short_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    allowed: list[float | None] = []
+
+    def measured(module: str, arguments: Sequence[str], *, timeout: float | None = None) -> dict[str, Any]:
+        allowed.append(timeout)
+        clock[0] += 50
+        if clock[0] > 100:
+            raise MeasurementError("no result within 80 s")
+        return {"host_ms": FIGURES}
+
+    monkeypatch.setattr(gpu, "this_machine", lambda: H200)
+    monkeypatch.setattr(gpu_measure, "measure", measured)
+    monkeypatch.setattr(MadeModels, "checkpoint", lambda self, *settings: Path("ckpt.pt"))
+    for module in (gpu, gpu_measure):
+        monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    out = tmp_path / "gpu.jsonl"
+    arguments = ["--item", "frame", "--path", "plain", "frozen", "compile", "--model", "tiny", "--size", "512"]
+    assert gpu.main([*arguments, "--classes", "12", "--minutes", "3", "--out", str(out)]) == 0
+    assert [json.loads(line)["key"]["path"] for line in out.read_text().splitlines()] == ["plain", "frozen", "compile"]
+    assert allowed == [180, 130, 80]
+    out.unlink()
+    clock[0] = 0.0
+    assert gpu.main([*arguments, "--classes", "12", "--minutes", "2", "--out", str(out)]) == 0
+    assert [json.loads(line)["key"]["path"] for line in out.read_text().splitlines()] == ["plain", "frozen"]
+    assert "1 items are left" in capsys.readouterr().err
+
+
+def test_what_nobody_expected_stops_nothing_either(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def measured(module: str, arguments: Sequence[str], *, timeout: float | None = None) -> dict[str, Any]:
+        Path(arguments[arguments.index("--labels") + 1]).write_bytes(b"cut short")
+        return {"host_ms": FIGURES}
+
+    monkeypatch.setattr(gpu, "this_machine", lambda: H200)
+    monkeypatch.setattr(gpu_measure, "measure", measured)
+    monkeypatch.setattr(MadeModels, "checkpoint", lambda self, *settings: Path("ckpt.pt"))
+    out = tmp_path / "gpu.jsonl"
+    arguments = ["--item", "frame", "--path", "plain", "frozen", "--model", "tiny", "--size", "512", "--classes", "12"]
+    assert gpu.main([*arguments, "--out", str(out)]) == 0
+    assert ["ValueError" in json.loads(line)["failed"] for line in out.read_text().splitlines()] == [True, True]
 
 
 def test_tables_of_nothing_and_of_failures() -> None:

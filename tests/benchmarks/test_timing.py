@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks import untrained
+from benchmarks import children, untrained
 from benchmarks.children import MeasurementError, measure, reason, run_child
 from benchmarks.flops import event_flops, graph_flops, method_flops
 from benchmarks.gemm_rate import gemm_gflops
@@ -191,3 +192,14 @@ def test_untrained_refuses_what_it_cannot_make(
 ) -> None:
     assert untrained.main([*options, "--out", str(tmp_path / "ckpt.pt")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_children_of_a_child_that_is_given_up_hold_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(9)'])"
+    (tmp_path / "with_worker.py").write_text(f"{worker}; time.sleep(9)\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(children, "_PARTING_SECONDS", 0.1)
+    beginning = time.perf_counter()
+    with pytest.raises(MeasurementError, match="no result within 1 s"):
+        run_child("with_worker", [], timeout=1)
+    assert time.perf_counter() - beginning < 6
