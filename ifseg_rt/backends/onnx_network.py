@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ifseg_rt.artifact import Artifact
 
 _OUTPUTS = ("logits", "neighbours")
+_RUNS_BEFORE_RECORDING = 2  # beside the first
 
 
 class OnnxNetwork:
@@ -86,7 +87,8 @@ class OnnxNetwork:
         """See :meth:`ifseg_rt.backends.network.DeviceNetwork.why_not_recordable`.
 
         A node on the CPU would run while recording and never again. Only ONNX Runtime 1.24 and later say where nodes
-        are.
+        are. Before saying yes it runs twice more: ONNX Runtime takes GPU memory in the second run too, for what it
+        learned in the first, and a recording does not allow that.
         """
         if self.device != "cuda":
             return "ONNX Runtime's TensorRT provider makes its own arrangements with the stream"
@@ -99,7 +101,11 @@ class OnnxNetwork:
                 nodes[subgraph.ep_name] += len(subgraph.get_nodes())
         except Exception as error:
             return f"ONNX Runtime does not tell which nodes run on the CPU: {first_line(error)}"
-        return why_not_all_on_gpu(nodes)
+        reason = why_not_all_on_gpu(nodes)
+        if reason is None:
+            for _ in range(_RUNS_BEFORE_RECORDING):
+                self.enqueue()
+        return reason
 
     def close(self) -> None:
         """See :meth:`ifseg_rt.backends.network.DeviceNetwork.close`."""

@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ ERRORS_ONLY = 3  # ONNX Runtime's severity; its warnings about constant folding 
 _GRAPH_TYPES = {"float32": "tensor(float)", "int32": "tensor(int32)"}
 _LIBRARIES = {CUDA: "libonnxruntime_providers_cuda.so", TENSORRT: "libonnxruntime_providers_tensorrt.so"}
 _NAMES = {CUDA: "CUDA", TENSORRT: "TensorRT"}
+_CUDA_FILES = "*/lib/lib[cn]*.so.*"  # libcublas, libcudart, libcudnn, libcurand, libcufft, libnvrtc
 # With TensorRT the 25 averaging rounds of the graph never finish building: they are gathers, the only ones there are,
 # and what lies between two of them is smaller than this.
 _SMALLEST_SUBGRAPH = 8
@@ -91,6 +93,8 @@ def why_no_gpu(runtime: Any, kind: str) -> str | None:  # noqa: ANN401
             # It prints a line for every library that is not there, onto standard output.
             with native_noise_hidden(), redirect_stdout(io.StringIO()):
                 preload()  # finds CUDA and cuDNN inside pip packages, which the loader does not search
+                for folder in _elsewhere(runtime):
+                    preload(directory=folder)
     except Exception as error:
         return first_line(error)
     return next((reason for name in needed(kind) if (reason := _missing_library(runtime, name))), None)
@@ -137,6 +141,22 @@ def check_graph(session: Any, artifact: Artifact, model: Path) -> None:  # noqa:
 def first_line(error: BaseException) -> str:
     """What an error says, in one line."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _elsewhere(runtime: Any) -> list[str]:  # noqa: ANN401
+    """Folders with CUDA's libraries in pip packages that do not lie beside ONNX Runtime's, where alone it looks.
+
+    So they do where it was installed for one user or with ``--target``, and PyTorch's CUDA for all.
+    """
+    try:
+        packages = [Path(folder) for folder in import_module("nvidia").__path__]
+    except ImportError:
+        return []
+    beside = Path(runtime.__file__).resolve().parent.parent / "nvidia"
+    found = [
+        library.parent for folder in packages if folder.resolve() != beside for library in folder.glob(_CUDA_FILES)
+    ]
+    return sorted({str(folder) for folder in found})
 
 
 def _missing_library(runtime: Any, provider: str) -> str | None:  # noqa: ANN401
