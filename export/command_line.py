@@ -6,10 +6,13 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
+from importlib import util
 from types import FrameType
 from typing import NoReturn
 
-from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, IfsegError, UsageError
+from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, ExportError, IfsegError, UsageError
+
+_NEEDED = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -26,6 +29,19 @@ class CommandParser(argparse.ArgumentParser):
 
 class TerminatedError(KeyboardInterrupt):
     """The process was asked to end with SIGTERM."""
+
+
+def require_packages() -> None:
+    """Refuses to begin an export that cannot end.
+
+    Raises:
+        ExportError: a package is not installed.
+    """
+    missing = [name for name in _NEEDED if util.find_spec(name) is None]
+    if missing:
+        # The GPU's ONNX Runtime, where it is installed, must not be overwritten by the CPU's.
+        extras = "cpu,export,train" if "onnxruntime" in missing else "export,train"
+        raise ExportError(f"an export needs: {', '.join(missing)}", hint=f'pip install "ifseg-rt[{extras}]"')
 
 
 def run_command(work: Callable[[], None], *, debug: bool) -> int:

@@ -7,18 +7,15 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.batch import parse_batch
-from export.command_line import CommandParser, run_command
-from ifseg_rt.errors import ExportError
+from export.command_line import CommandParser, require_packages, run_command
 
 if TYPE_CHECKING:
     from train.vocabulary import Vocabulary
 
-_NEEDED = ("torch", "onnx", "onnxscript", "onnxruntime")
 _DEFAULT_SIZE = "512"
 
 _EPILOG = """\
@@ -62,9 +59,7 @@ def _run(options: argparse.Namespace) -> None:
     target = options.output or _default_target(options.checkpoint)
     check_target(target)
     wanted = _wanted(options)
-    missing = [name for name in _NEEDED if util.find_spec(name) is None]
-    if missing:
-        raise ExportError(f"an export needs: {', '.join(missing)}", hint='pip install "ifseg-rt[export,train]"')
+    require_packages()
 
     from train.checkpoint import file_sha256
     from train.load import load_model

@@ -8,13 +8,12 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.batch import parse_batch
-from export.command_line import CommandParser, run_command
-from ifseg_rt.errors import ExportError, UsageError
+from export.command_line import CommandParser, require_packages, run_command
+from ifseg_rt.errors import UsageError
 
 if TYPE_CHECKING:
     from export.engine_pipeline import MadeEngine, Workbench
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from export.precision import Precision
     from train.vocabulary import Vocabulary
 
-_NEEDED = ("torch", "onnx", "onnxscript", "onnxruntime")
 _DEFAULT_SIZE = "512"
 _DEFAULT_PRECISION = "fp16"
 # Baked into an exported model; only a checkpoint leaves them open.
@@ -145,9 +143,7 @@ def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[
     target = options.output or _default_target(options.source)
     check_engine_target(target)
     wanted = _wanted(options)
-    missing = [name for name in _NEEDED if util.find_spec(name) is None]
-    if missing:
-        raise ExportError(f"an export needs: {', '.join(missing)}", hint='pip install "ifseg-rt[export,train]"')
+    require_packages()
 
     from train.checkpoint import file_sha256
     from train.load import load_model

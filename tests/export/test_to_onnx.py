@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import util
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,14 @@ def test_help_is_quick_because_it_loads_nothing_heavy(root: Path) -> None:
     answer = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert "exit codes" in answer.stdout
     assert answer.stderr == ""
+
+
+@pytest.mark.parametrize(("missing", "extras"), [("onnxscript", "export,train"), ("onnxruntime", "cpu,export,train")])
+def test_what_is_not_installed_is_named(
+    own_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], missing: str, extras: str
+) -> None:
+    find = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name, *more: None if name == missing else find(name, *more))
+    assert main([str(own_checkpoint), "-q"]) == 6
+    said = capfd.readouterr().err
+    assert said == f'error: an export needs: {missing}\nhint: pip install "ifseg-rt[{extras}]"\n'
