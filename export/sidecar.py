@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,9 +114,16 @@ def describe(
         ),
         refinement=Refinement(frozen.neighbours, frozen.rounds, frozen.max_neighbours),
         provenance={str(key): _plain(value) for key, value in provenance.items()},
-        tools={**{name: metadata.version(name) for name in _TOOLS}, "ifseg-rt": ifseg_rt.__version__},
+        tools={**{name: _version(name) for name in _TOOLS}, "ifseg-rt": ifseg_rt.__version__},
         parity=parity,
     )
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # ONNX Runtime's package for GPUs has another name than its module
+        return str(import_module(package).__version__)
 
 
 def _plain(value: object) -> ProvenanceValue:
