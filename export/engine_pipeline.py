@@ -200,7 +200,7 @@ def _compared(
     else:
         device = bench.machine.gpu.name
         bench.on_stage(f"comparing the engine on {len(pictures)} pictures on {device}")
-        with reference() as expected, run_model(draft) as found:
+        with reference() as expected, run_model(draft, device=f"cuda:{bench.machine.gpu.index}") as found:
             measured: EngineReport = compare_engine(
                 found,
                 expected,

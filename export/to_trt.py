@@ -64,16 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from ifseg_rt.talk import Talk
     from ifseg_rt.tensorrt.flavour import find_flavour
-    from ifseg_rt.tensorrt.machine import this_machine
     from ifseg_rt.tensorrt.progress import make_progress
-    from ifseg_rt.tensorrt.rebuild import build_settings
+    from ifseg_rt.tensorrt.rebuild import build_settings, chosen_machine
     from ifseg_rt.tensorrt.settings import resolve_targets
 
     if options.debug:
         logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
         logging.getLogger("ifseg_rt").setLevel(logging.DEBUG)
     talk = Talk(quiet=options.quiet)
-    machine = this_machine()
+    machine = chosen_machine(options)
     flavour = find_flavour(options.runtime, machine=machine)
     wishes = build_settings(options)
     resolve_targets(wishes, flavour, machine)  # known now, or after minutes of export

@@ -107,9 +107,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runtime", choices=WANTED, help="flavour of TensorRT (default: as the engine was built, or what works here)"
     )
-    parser.add_argument(
-        "--device", default="cuda:0", metavar="cuda:N", help="the GPU to build on and for (default: cuda:0)"
-    )
     add_build_arguments(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors on standard error")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and what TensorRT says")
@@ -117,6 +114,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_build_arguments(parser: argparse._ActionsContainer) -> None:
     """Arguments about the engine itself, the same wherever one is built."""
+    parser.add_argument(
+        "--device", default="cuda:0", metavar="cuda:N", help="the GPU to build on and for (default: cuda:0)"
+    )
     parser.add_argument(
         "--compute-capability",
         nargs="+",
@@ -148,6 +148,20 @@ def build_settings(options: argparse.Namespace) -> BuildSettings:
     )
 
 
+def chosen_machine(options: argparse.Namespace) -> Machine:
+    """Facts of this machine with the GPU of ``--device``.
+
+    Raises:
+        UsageError: it names no GPU.
+        DeviceError: this machine has GPUs, but not that one.
+    """
+    choice = DeviceChoice.parse(options.device)
+    if choice.kind == "cpu":
+        raise UsageError("engines are built for GPUs; --device cpu was asked for", hint="--device cuda:0")
+    choice.require_gpu()
+    return this_machine(choice.gpu)
+
+
 def run(options: argparse.Namespace) -> int:
     """Carries out ``ifseg-rt rebuild``: one line of JSON on standard output, talk on standard error.
 
@@ -157,10 +171,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         IfsegError: see :func:`rebuild_engine`; the class carries the exit code.
     """
-    choice = DeviceChoice.parse(options.device)
-    if choice.kind == "cpu":
-        raise UsageError("engines are built for GPUs; --device cpu was asked for", hint="--device cuda:0")
-    choice.require_gpu()
+    machine = chosen_machine(options)
     talk = Talk(quiet=options.quiet)
     wishes = build_settings(options)
     progress = make_progress(quiet=options.quiet, say=talk.note)
@@ -170,7 +181,7 @@ def run(options: argparse.Namespace) -> int:
             output=options.output,
             settings=None if wishes == BuildSettings() else wishes,
             runtime=options.runtime,
-            machine=this_machine(choice.gpu),
+            machine=machine,
             progress=progress,
             on_note=talk.note,
         )

@@ -188,6 +188,8 @@ def test_integers_for_cpus_are_not_for_engines(
         (["--version-compatible"], 2, "no version-compatible engines"),
         (["--hardware-compatible"], 2, "no hardware compatibility 'ampere_plus'"),
         (["--workspace", "0"], 2, "at least 1 MB"),
+        (["--device", "cpu"], 2, "engines are built for GPUs; --device cpu was asked for"),
+        (["--device", "gpu1"], 2, "device must be auto, cpu, cuda"),
         (["--runtime", "openvino"], 2, "--runtime"),
         (["--categories", "sky", "--categories-file", "x"], 2, "not allowed with"),
         (["--precision", "int8", "--calibration", "missing"], 3, "no folder of pictures"),
