@@ -183,7 +183,11 @@ class Gpu:
 
     def mark(self) -> Any:  # noqa: ANN401 - a cuda.core.Event
         """Enqueue a point in time."""
-        event = self._device.create_event(self._core.EventOptions(timing_enabled=True))
+        try:
+            options = self._core.EventOptions(timing_enabled=True)
+        except TypeError:  # its name before cuda-core 1.0
+            options = self._core.EventOptions(enable_timing=True)
+        event = self._device.create_event(options)
         self.stream.record(event)
         return event
 

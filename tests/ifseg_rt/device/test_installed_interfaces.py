@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from ifseg_rt.device_gpu import Gpu
 
 
 def takes(function: Callable[..., Any], *positional: object, **named: object) -> None:
@@ -57,6 +60,9 @@ def test_the_driver() -> None:
         "cuMemHostAlloc": (1, 1),
         "cuMemFreeHost": (1,),
         "cuMemcpyAsync": (1, 2, 3, 4),
+        "cuKernelGetFunction": (1,),
+        "cuFuncLoad": (1,),
+        "cuKernelSetAttribute": (1, 2, 3, 4),
         "cuStreamBeginCapture": (1, 2),
         "cuStreamEndCapture": (1,),
         "cuGraphInstantiate": (1, 0),
@@ -138,3 +144,19 @@ def test_onnx_runtime_says_where_nodes_run(open_device: Any) -> None:
 
     assert "does not say where its nodes run" in str(OnnxNetwork.why_not_recordable(network))
     assert sum(len(part.get_nodes()) for part in network._session.get_provider_graph_assignment_info()) > 5
+
+
+def test_marks_with_a_cuda_core_before_1_0() -> None:
+    """Whose events were told to keep time by another word."""
+    made: list[dict[str, bool]] = []
+
+    class Options:
+        def __init__(self, *, enable_timing: bool) -> None:
+            made.append({"enable_timing": enable_timing})
+
+    gpu: Any = Gpu.__new__(Gpu)
+    gpu._core = SimpleNamespace(EventOptions=Options)
+    gpu._device = SimpleNamespace(create_event=lambda options: "event")
+    gpu.stream = SimpleNamespace(record=lambda event: None)
+    assert gpu.mark() == "event"
+    assert made == [{"enable_timing": True}]
