@@ -81,6 +81,11 @@ class ResultKeeper:
                 self._gpu.lead(stream)
             return self._gpu.export(result.memory, region.offset, region.shape, region.dtype, version)
 
+    def show(self, result: DeviceMemoryResult) -> None:
+        """Let the default stream wait for a result: for readers that ask for no stream; errors as before."""
+        with self._reading(result), device_errors("handing a result over"):
+            self._gpu.lead(0)
+
     @contextmanager
     def _reading(self, result: DeviceMemoryResult) -> Iterator[None]:
         # Also after the path was closed: copies of results outlive it.
