@@ -21,6 +21,7 @@ from benchmarks.report_tables import (
     latency_table,
     machines,
     peers_table,
+    precisions_table,
     quality_table,
     speedup_table,
 )
@@ -36,6 +37,7 @@ TABLES: dict[str, tuple[Callable[[Sequence[Record]], str], str]] = {
     "speedup": (speedup_table, "latency"),
     "peers": (peers_table, "peers"),
     "quality": (quality_table, "miou"),
+    "precisions": (precisions_table, "precisions"),
     "gpu": (gpu_table, "gpu"),
     "gpu-kernels": (kernel_table, "gpu"),
     "gpu-adaptation": (adaptation_table, "gpu"),

@@ -150,6 +150,26 @@ def quality_table(records: Iterable[Record]) -> str:
     return _table(["set (pictures)", "model", "refinement", "mIoU", "aAcc", "mAcc"], rows)
 
 
+def precisions_table(records: Iterable[Record]) -> str:
+    """Return what every precision costs, each beside float32: error, labels, masks, and scores on the labelled set."""
+    rows = [
+        [
+            record["key"]["precision"],
+            f"{record['file_mb']:.0f}",
+            f"{100 * record['relative_logit_error']:.2g}",
+            f"{100 * record['label_agreement']:.2f}",
+            f"{100 * record['worst_picture']:.1f}",
+            percent(record["mean_iou"]),
+            percent(record.get("miou")),
+            percent(record.get("miou_refined")),
+        ]
+        for record in _worked(records, "precisions")
+    ]
+    error, labels = "logit error %", "labels as model's %"
+    header = ["precision", "file MB", error, labels, "worst picture %", "mIoU to model's masks"]
+    return _table([*header, "mIoU", "mIoU, refined"], rows)
+
+
 def machines(records: Iterable[Record]) -> str:
     """Return one line per machine and set of versions that the records were measured on."""
     lines = dict.fromkeys(machine_line(record) for record in records if "machine" in record)
