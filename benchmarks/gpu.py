@@ -7,9 +7,9 @@ weights, so nothing is downloaded. Every item runs in a process of its own; one 
 and stops nothing. One JSON line per item goes to ``--out``; what is there already is not measured again, so that a run
 that was cut short goes on. The tables go to stdout as Markdown.
 
-Needs: pip install -c constraints.txt ".[train,export,rtx,gpu]" (or tensorrt in place of rtx), not beside the extra cpu or
-dev: those bring ONNX Runtime for the CPU, whose files take the place of the GPU's. What is missing costs its own lines of
-the table only. Without network: benchmarks/README.md.
+Needs: pip install -c constraints.txt ".[train,export,rtx,gpu]" (or tensorrt in place of rtx), not beside the extras cpu
+or dev: those bring ONNX Runtime for the CPU, whose files take the place of the GPU's. What is missing costs its own
+lines of the table only. Without network: benchmarks/README.md.
 """
 
 from __future__ import annotations
