@@ -39,7 +39,7 @@ def signatures(source: str) -> dict[str, list[str]]:
     text = re.sub(r"//[^\n]*", "", (KERNELS / f"{source}.cu").read_text(encoding="utf-8"))
     found = {}
     for name, parameters in re.findall(
-        r'extern "C" __global__ void __launch_bounds__\(\d+\)\s*(\w+)\s*\(([^)]*)\)\s*\{', text
+        r'extern "C" __global__ void __launch_bounds__\([\d, ]+\)\s*(\w+)\s*\(([^)]*)\)\s*\{', text
     ):
         found[name] = ["*" if "*" in item else " ".join(item.split()[:-1]) for item in parameters.split(",")]
     return found

@@ -6,7 +6,7 @@
 
 #define __global__
 #define __device__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __restrict__
 #ifdef __ELF__
 #define __shared__ static __attribute__((section("shim_shared")))
