@@ -114,6 +114,8 @@ def engine_from_model(
     onnx_name = target.with_suffix(".onnx").name
     with _scratch(target) as folder, _explained(model, settings, pictures[0], bench):
         exported = export_model(model, folder / onnx_name, settings, provenance=provenance, on_stage=bench.on_stage)
+        if (doubt := exported.report.doubt) is not None:
+            bench.on_note(f"warning: {doubt}")
         draft = folder / target.name
         engine = _build(exported.path, draft, bench)
         engine, report = _compared(

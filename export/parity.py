@@ -85,6 +85,16 @@ class ParityReport:
         """Plain values for JSON."""
         return asdict(self)
 
+    @property
+    def doubt(self) -> str | None:
+        """What speaks against a precision that is within its tolerance, or ``None``."""
+        if self.label_agreement >= WORTHWHILE_AGREEMENT:
+            return None
+        return (
+            f"{self.precision} changes {1 - self.label_agreement:.1%} of the labels (mIoU {self.mean_iou:.3f} to the "
+            "model's masks); compare on pictures of your own (--pictures FOLDER), or take a wider precision"
+        )
+
     def check(self) -> None:
         """Refuses a graph that computes something else.
 

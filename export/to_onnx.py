@@ -37,7 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from export.parity import WORTHWHILE_AGREEMENT
     from export.pipeline import ExportSettings, check_target, export_model
     from train.image_size import parse_size
 
@@ -83,11 +82,8 @@ def _run(options: argparse.Namespace) -> None:
             f"wrote {target} ({total / 1e6:.1f} MB) and its sidecar; labels agree on "
             f"{exported.report.label_agreement:.4%} of the pixels of {exported.report.pictures} pictures\n"
         )
-        if exported.report.label_agreement < WORTHWHILE_AGREEMENT:
-            sys.stderr.write(
-                f"warning: {settings.precision} changes more than {1 - WORTHWHILE_AGREEMENT:.0%} of the labels; "
-                "compare on pictures of your own (--pictures FOLDER), or keep fp32\n"
-            )
+        if (doubt := exported.report.doubt) is not None:
+            sys.stderr.write(f"warning: {doubt}\n")
     result: dict[str, Any] = {
         "artifact": str(target),
         "sidecar": str(target.with_suffix(".json")),

@@ -157,6 +157,7 @@ def test_integers(own_checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFix
         result = json.loads(said.out)
         assert result["precision"] == result["parity"]["onnx"]["precision"] == in_graph
         assert ("measuring the ranges of activations ..." in said.err) == (precision == "int8")
+        assert ("warning: " in said.err) == (result["parity"]["onnx"]["label_agreement"] < 0.98)
         assert read_engine(target).model.precision == in_graph
         assert 0.5 < result["parity"]["onnx"]["mean_iou"] <= 1.0
     assert main([str(tmp_path / "int8.onnx"), "--precision", "int8", "-q", *RTX]) == 0
