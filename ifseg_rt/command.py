@@ -52,9 +52,7 @@ def run(options: argparse.Namespace) -> None:
         model = _model(options, talk)
         if options.rebuild:
             _refit(model, options, talk)
-        window = _window(options, talk, saves=outputs.saves)
-        if window is not None:
-            stack.enter_context(closing(window))
+        no_window = _why_no_window(options)
         segmenter = stack.enter_context(
             Segmenter(
                 model,
@@ -64,12 +62,15 @@ def run(options: argparse.Namespace) -> None:
                 cuda_graph=not options.no_cuda_graph,
                 time_stages=options.time_stages,
                 # On a GPU it comes with the labels; where nobody looks at pictures it is not painted.
-                overlay=options.alpha if outputs.saves or window is not None else None,
+                overlay=options.alpha if outputs.saves or no_window is None else None,
             )
         )
         talk.note(
             f"{model.name} ({len(segmenter.categories)} categories) runs on {_named(segmenter.device, segmenter.gpu)}"
         )
+        window = _window(talk, no_window, saves=outputs.saves)
+        if window is not None:
+            stack.enter_context(closing(window))
         if outputs.folder is not None:
             talk.note(f"writing to {outputs.folder}{os.sep}")
         pipeline = Pipeline(
@@ -152,15 +153,20 @@ def _refine(options: argparse.Namespace) -> bool | tuple[int, int]:
     return not options.no_refine
 
 
-def _window(options: argparse.Namespace, talk: Talk, *, saves: bool) -> Any:  # noqa: ANN401
-    from ifseg_rt.sinks.window import Window, why_no_window
+def _why_no_window(options: argparse.Namespace) -> str | None:
+    """Why there will be no window, ``""`` where none is wanted, ``None`` where there will be one."""
+    from ifseg_rt.sinks.window import why_no_window
 
-    if options.no_window:
-        return None
-    reason = why_no_window()
-    if reason is None:
+    return "" if options.no_window else why_no_window()
+
+
+def _window(talk: Talk, why_not: str | None, *, saves: bool) -> Any:  # noqa: ANN401
+    from ifseg_rt.sinks.window import Window
+
+    if why_not is None:
         return Window("ifseg-rt")
-    talk.note(f"no window: {reason}" + ("" if saves else "; nothing is saved either (see --output)"))
+    if why_not:
+        talk.note(f"no window: {why_not}" + ("" if saves else "; nothing is saved either (see --output)"))
     return None
 
 

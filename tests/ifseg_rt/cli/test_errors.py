@@ -66,6 +66,7 @@ def test_damaged_model_is_code_4(run: Any, pictures: Path, own_model: Path) -> N
     code, _, err = run(pictures / "one.png", model=own_model)
     assert code == 4
     assert "expected" in err
+    assert err.startswith("error: "), "nothing is said before it"
 
 
 def test_missing_runtime_is_code_5(run: Any, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
