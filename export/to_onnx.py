@@ -8,13 +8,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from export.batch import parse_batch
-from export.command_line import CommandParser, require_packages, run_command
-
-if TYPE_CHECKING:
-    from train.vocabulary import Vocabulary
+from export.command_line import (
+    CommandParser,
+    add_model_arguments,
+    default_target,
+    given,
+    require_packages,
+    run_command,
+    wanted_categories,
+)
 
 _DEFAULT_SIZE = "512"
 
@@ -45,8 +50,8 @@ def _run(options: argparse.Namespace) -> None:
         size=parse_size(options.size or _DEFAULT_SIZE),
         batch=batch,
         smallest_batch=smallest_batch,
-        neighbours=options.neighbours,
-        rounds=options.rounds,
+        neighbours=given(options.neighbours, 3),
+        rounds=given(options.rounds, 25),
         opset=options.opset,
         biases=options.biases,
         precision=options.precision,
@@ -55,9 +60,9 @@ def _run(options: argparse.Namespace) -> None:
         pictures=options.pictures,
     )
     settings.check()
-    target = options.output or _default_target(options.checkpoint)
+    target = options.output or default_target(options.checkpoint, ".onnx")
     check_target(target)
-    wanted = _wanted(options)
+    wanted = wanted_categories(options)
     require_packages()
 
     from train.checkpoint import file_sha256
@@ -96,22 +101,6 @@ def _run(options: argparse.Namespace) -> None:
     sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
 
 
-def _default_target(checkpoint: str) -> Path:
-    """Beside a checkpoint file; in the current folder for ``micro``, a folder or a hub id."""
-    path = Path(checkpoint)
-    return path.with_suffix(".onnx") if path.is_file() else Path(f"{path.name or 'model'}.onnx")
-
-
-def _wanted(options: argparse.Namespace) -> Vocabulary | None:
-    if options.categories is None and options.categories_file is None:
-        return None
-    from train.vocabulary import Vocabulary
-
-    if options.categories_file is not None:
-        return Vocabulary.from_file(options.categories_file)
-    return Vocabulary.parse(options.categories)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m export.to_onnx",
@@ -128,12 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch", default="1", metavar="N|A..B", help="pictures per call: a number, or any from A to B (default: 1)"
     )
-    names = parser.add_mutually_exclusive_group()
-    names.add_argument("--categories", metavar="WORDS", help='other categories than the checkpoint\'s: "sky, road"')
-    names.add_argument("--categories-file", type=Path, metavar="PATH", help="one per line: name, synonym #rrggbb")
-    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="BPE files for an OFA without them beside it")
-    parser.add_argument("--neighbours", type=int, default=3, metavar="K", help="of the refinement (default: 3)")
-    parser.add_argument("--rounds", type=int, default=25, metavar="T", help="of the refinement (default: 25)")
+    add_model_arguments(parser)
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="compare on these pictures")
     parser.add_argument(
         "--calibration",

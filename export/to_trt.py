@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.batch import parse_batch
-from export.command_line import CommandParser, require_packages, run_command
+from export.command_line import (
+    CommandParser,
+    add_model_arguments,
+    default_target,
+    given,
+    require_packages,
+    run_command,
+    wanted_categories,
+)
 from ifseg_rt.errors import UsageError
 
 if TYPE_CHECKING:
     from export.engine_pipeline import MadeEngine, Workbench
     from export.pipeline import ExportSettings
     from export.precision import Precision
-    from train.vocabulary import Vocabulary
 
 _DEFAULT_SIZE = "512"
 _DEFAULT_PRECISION = "fp16"
@@ -131,17 +138,17 @@ def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[
         size=sizes[0],
         batch=batch,
         smallest_batch=smallest_batch,
-        neighbours=_given(options.neighbours, 3),
-        rounds=_given(options.rounds, 25),
+        neighbours=given(options.neighbours, 3),
+        rounds=given(options.rounds, 25),
         biases=options.biases or "tables",
         precision=precision,
         calibration=options.calibration,
         pictures=options.pictures,
     )
     settings.check()
-    target = options.output or _default_target(options.source)
+    target = options.output or default_target(options.source, ".engine")
     check_engine_target(target)
-    wanted = _wanted(options)
+    wanted = wanted_categories(options)
     require_packages()
 
     from train.checkpoint import file_sha256
@@ -182,26 +189,6 @@ def _result(made: MadeEngine) -> dict[str, Any]:
         "onnx": str(made.onnx),
         "parity": {"onnx": made.onnx_parity, "engine": made.engine_parity},
     }
-
-
-def _given(value: int | None, default: int) -> int:
-    return default if value is None else value
-
-
-def _default_target(source: str) -> Path:
-    """Beside a checkpoint file; in the current folder for ``micro``, a folder or a hub id."""
-    path = Path(source)
-    return path.with_suffix(".engine") if path.is_file() else Path(f"{path.name or 'model'}.engine")
-
-
-def _wanted(options: argparse.Namespace) -> Vocabulary | None:
-    if options.categories is None and options.categories_file is None:
-        return None
-    from train.vocabulary import Vocabulary
-
-    if options.categories_file is not None:
-        return Vocabulary.from_file(options.categories_file)
-    return Vocabulary.parse(options.categories)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -247,12 +234,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N|A..B",
         help="pictures per call: a number, or any from A to B, fastest at B (default: 1; ifseg-rt runs single ones)",
     )
-    names = graph.add_mutually_exclusive_group()
-    names.add_argument("--categories", metavar="WORDS", help='other categories than the checkpoint\'s: "sky, road"')
-    names.add_argument("--categories-file", type=Path, metavar="PATH", help="one per line: name, synonym #rrggbb")
-    graph.add_argument("--tokenizer", type=Path, metavar="DIR", help="BPE files for an OFA without them beside it")
-    graph.add_argument("--neighbours", type=int, metavar="K", help="of the refinement (default: 3)")
-    graph.add_argument("--rounds", type=int, metavar="T", help="of the refinement (default: 25)")
+    add_model_arguments(graph)
     graph.add_argument(
         "--biases",
         choices=("tables", "factors", "auto"),

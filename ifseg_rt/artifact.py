@@ -8,12 +8,7 @@ The engine knows nothing else about the model: any network that fills this contr
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from ifseg_rt.artifact_schema import (
     KIND,
@@ -29,6 +24,7 @@ from ifseg_rt.artifact_schema import (
     contradictions,
 )
 from ifseg_rt.errors import ArtifactError
+from ifseg_rt.sealed import Form, write_sealed
 
 __all__ = [
     "KIND",
@@ -47,6 +43,7 @@ __all__ = [
     "write_artifact",
 ]
 
+_FORM = Form(Artifact, KIND, SCHEMA_VERSION, "a model", "export")
 _EXPORT_AGAIN = "export it again: python -m export.to_onnx ckpt.pt -o {name}"
 _ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
 _CHECKPOINT_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".safetensors"})
@@ -89,15 +86,7 @@ def write_artifact(artifact: Artifact, sidecar: str | Path) -> Artifact:
     """
     sidecar = Path(sidecar)
     _check_meaning(artifact, sidecar)
-    sealed = msgspec.structs.replace(artifact, integrity=_seal(msgspec.to_builtins(artifact)))
-    text = json.dumps(msgspec.to_builtins(sealed), indent=1, ensure_ascii=False, allow_nan=False)
-    partial = sidecar.with_name(f".{sidecar.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(sidecar)
-    finally:
-        partial.unlink(missing_ok=True)
-    return sealed
+    return write_sealed(artifact, sidecar)
 
 
 def _refuse_other_formats(model: Path) -> None:
@@ -131,36 +120,7 @@ def _decode(sidecar: Path, model: Path) -> Artifact:
         ) from None
     except OSError as error:
         raise ArtifactError(f"cannot read the sidecar {sidecar}: {error.strerror}") from error
-    try:
-        fields: Any = json.loads(raw)
-    except ValueError as error:
-        raise ArtifactError(f"{sidecar} is not valid JSON: {error}", hint=again) from None
-    if not isinstance(fields, dict) or fields.get("kind") != KIND:
-        found = repr(fields.get("kind")) if isinstance(fields, dict) else f"a JSON {type(fields).__name__}"
-        raise ArtifactError(
-            f'{sidecar} is not the sidecar of a model: expected "kind": "{KIND}", found {found}', hint=again
-        )
-    version = fields.get("schema_version")
-    if version != SCHEMA_VERSION:
-        newer = isinstance(version, int) and version > SCHEMA_VERSION
-        raise ArtifactError(
-            f"{sidecar} has schema version {version!r}; this build reads version {SCHEMA_VERSION}",
-            hint="upgrade ifseg-rt" if newer else again,
-        )
-    if fields.get("integrity") != _seal(fields):
-        raise ArtifactError(
-            f"{sidecar} was changed after the export: its content no longer fits its integrity field", hint=again
-        )
-    try:
-        return msgspec.json.decode(raw, type=Artifact)
-    except msgspec.DecodeError as error:
-        raise ArtifactError(f"{sidecar} does not follow the sidecar schema: {error}", hint=again) from None
-
-
-def _seal(fields: dict[str, Any]) -> str:
-    sealed = {key: value for key, value in fields.items() if key != "integrity"}
-    canonical = json.dumps(sealed, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return _FORM.decode(raw, sidecar, again)
 
 
 def _check_meaning(artifact: Artifact, sidecar: Path) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from ifseg_rt.artifact import file_record
 from ifseg_rt.artifact_schema import FileRecord
 from ifseg_rt.errors import ArtifactError
+from ifseg_rt.sealed import Form, write_sealed
 from ifseg_rt.tensorrt.identify import identify
 from ifseg_rt.tensorrt.schema import (
     ENGINE_KIND,
@@ -40,6 +37,7 @@ __all__ = [
 ]
 
 ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
+_FORM = Form(EngineArtifact, ENGINE_KIND, ENGINE_SCHEMA_VERSION, "an engine", "build")
 
 
 def engine_sidecar_path(engine: str | Path) -> Path:
@@ -84,30 +82,7 @@ def read_engine_sidecar(path: str | Path) -> EngineArtifact:
         raise _no_sidecar(path, sidecar) from None
     except OSError as error:
         raise ArtifactError(f"cannot read the sidecar {sidecar}: {error.strerror}") from error
-    try:
-        fields: Any = json.loads(raw)
-    except ValueError as error:
-        raise ArtifactError(f"{sidecar} is not valid JSON: {error}", hint=again) from None
-    if not isinstance(fields, dict) or fields.get("kind") != ENGINE_KIND:
-        found = repr(fields.get("kind")) if isinstance(fields, dict) else f"a JSON {type(fields).__name__}"
-        raise ArtifactError(
-            f'{sidecar} is not the sidecar of an engine: expected "kind": "{ENGINE_KIND}", found {found}', hint=again
-        )
-    version = fields.get("schema_version")
-    if version != ENGINE_SCHEMA_VERSION:
-        newer = isinstance(version, int) and version > ENGINE_SCHEMA_VERSION
-        raise ArtifactError(
-            f"{sidecar} has schema version {version!r}; this build reads version {ENGINE_SCHEMA_VERSION}",
-            hint="upgrade ifseg-rt" if newer else again,
-        )
-    if fields.get("integrity") != _seal(fields):
-        raise ArtifactError(
-            f"{sidecar} was changed after the build: its content no longer fits its integrity field", hint=again
-        )
-    try:
-        engine = msgspec.json.decode(raw, type=EngineArtifact)
-    except msgspec.DecodeError as error:
-        raise ArtifactError(f"{sidecar} does not follow the sidecar schema: {error}", hint=again) from None
+    engine = _FORM.decode(raw, sidecar, again)
     _check_meaning(engine, sidecar)
     return engine
 
@@ -120,15 +95,7 @@ def write_engine_sidecar(engine: EngineArtifact, sidecar: str | Path) -> EngineA
     """
     sidecar = Path(sidecar)
     _check_meaning(engine, sidecar)
-    sealed = msgspec.structs.replace(engine, integrity=_seal(msgspec.to_builtins(engine)))
-    text = json.dumps(msgspec.to_builtins(sealed), indent=1, ensure_ascii=False, allow_nan=False)
-    partial = sidecar.with_name(f".{sidecar.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(sidecar)
-    finally:
-        partial.unlink(missing_ok=True)
-    return sealed
+    return write_sealed(engine, sidecar)
 
 
 def _require_engine(path: Path) -> None:
@@ -194,9 +161,3 @@ def _check_file(path: Path, engine: EngineArtifact) -> None:
             + (nature or f": expected SHA-256 {record.sha256[:12]}..., found {digest[:12]}..."),
             hint=hint,
         )
-
-
-def _seal(fields: dict[str, Any]) -> str:
-    sealed = {key: value for key, value in fields.items() if key != "integrity"}
-    canonical = json.dumps(sealed, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
