@@ -12,11 +12,21 @@ Size = tuple[int, int]
 
 KINDS: tuple[Kind, ...] = ("kernels", "runs", "frame", "adaptation")
 # The order of a table, and of measuring: the reference first, every speed-up is over it; compiling last, it is slow.
-PATHS = ("plain", "frozen", "frozen-kernels", "onnx-cuda", "tensorrt", "tensorrt_rtx", "compile")
+PATHS = (
+    "plain",
+    "frozen",
+    "frozen-kernels",
+    "onnx-cuda",
+    "tensorrt",
+    "tensorrt_rtx",
+    "tensorrt-int8",
+    "tensorrt_rtx-int8",
+    "compile",
+)
 TORCH_PATHS = ("plain", "frozen", "frozen-kernels", "compile")
-ENGINE_PATHS = ("tensorrt", "tensorrt_rtx")
 # Run times that a GPU or an installation may lack: asked once with a small model before large ones are made for them.
-PROBED_PATHS = ("onnx-cuda", *ENGINE_PATHS)
+PROBED_PATHS = ("onnx-cuda", "tensorrt", "tensorrt_rtx")
+_INT8 = "-int8"
 # The goals are set for this one: should time run out, it is there.
 FIRST_MODEL = "base"
 
@@ -53,6 +63,21 @@ class Item:
             "frame": _text(self.frame),
             "machine": machine,
         }
+
+    @property
+    def runtime(self) -> str:
+        """What a path runs on: the path without its precision."""
+        return self.path.removesuffix(_INT8)
+
+    @property
+    def builds_engine(self) -> bool:
+        """Whether the path takes an engine of TensorRT."""
+        return self.runtime in ("tensorrt", "tensorrt_rtx")
+
+    @property
+    def precision(self) -> str:
+        """Of the exported graph."""
+        return "int8_fp16" if self.path.endswith(_INT8) else "fp16"
 
     def label(self) -> str:
         """Return one line for people."""

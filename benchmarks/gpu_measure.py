@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.children import MeasurementError, measure, run_child
-from benchmarks.gpu_items import ENGINE_PATHS, TORCH_PATHS, Item, Size
+from benchmarks.gpu_items import TORCH_PATHS, Item, Size
 from benchmarks.gpu_tables import BASELINE
 from benchmarks.machine import machine_facts
 from benchmarks.made_models import MadeModels
@@ -88,7 +88,7 @@ class GpuMeasurements:
     def _probe(self, item: Item) -> Record:
         """Run the shipped model, as an engine where the path needs one, and compare its labels with the CPU's."""
         shipped = model = default_model_path()
-        if item.path in ENGINE_PATHS:
+        if item.builds_engine:
             model = self._models.folder / f"probe.{item.path}.engine"
             try:
                 self._build(shipped, model, item.path)
@@ -110,13 +110,14 @@ class GpuMeasurements:
             chosen = [str(checkpoint), "--path", item.path, "--size", _text(item.size)]
         else:
             module = "benchmarks.gpu_segmenter"
-            if item.path in self._refused:
-                raise MeasurementError(f"it does not run here: {self._refused[item.path]}")
-            model = self._models.onnx(item.model, item.classes, item.size, "fp16")
-            if item.path in ENGINE_PATHS:
-                engine = model.with_suffix(f".{item.path}.engine")
+            if item.runtime in self._refused:
+                raise MeasurementError(f"it does not run here: {self._refused[item.runtime]}")
+            # Biases as tables, as export.to_trt has them: nothing depends on what a builder folds.
+            model = self._models.onnx(item.model, item.classes, item.size, item.precision, biases="tables")
+            if item.builds_engine:
+                engine = model.with_suffix(f".{item.runtime}.engine")
                 if not engine.is_file():
-                    self._build(model, engine, item.path)
+                    self._build(model, engine, item.runtime)
                 model = engine
             chosen = [str(model), "--device", _device(item)]
         found = measure(module, [*chosen, *arguments], timeout=self._within(self._options.timeout))
@@ -146,7 +147,7 @@ class GpuMeasurements:
 
 
 def _device(item: Item) -> str:
-    return "auto" if item.path in ENGINE_PATHS else "cuda"
+    return "auto" if item.builds_engine else "cuda"
 
 
 def _text(size: Size) -> str:

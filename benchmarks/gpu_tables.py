@@ -17,6 +17,8 @@ _PATHS = {
     "onnx-cuda": "ifseg-rt, ONNX Runtime CUDA fp16",
     "tensorrt": "ifseg-rt, TensorRT fp16",
     "tensorrt_rtx": "ifseg-rt, TensorRT-RTX fp16",
+    "tensorrt-int8": "ifseg-rt, TensorRT int8",
+    "tensorrt_rtx-int8": "ifseg-rt, TensorRT-RTX int8",
 }
 
 

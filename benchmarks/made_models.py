@@ -44,7 +44,15 @@ class MadeModels:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
 
-    def onnx(self, model: str, classes: int, size: tuple[int, int], precision: str = "fp32", batch: int = 1) -> Path:
+    def onnx(
+        self,
+        model: str,
+        classes: int,
+        size: tuple[int, int],
+        precision: str = "fp32",
+        batch: int = 1,
+        biases: str | None = None,
+    ) -> Path:
         """Return an exported model with its sidecar.
 
         Raises:
@@ -52,13 +60,14 @@ class MadeModels:
         """
         height, width = size
         stem = f"{model}_{classes}_{height}x{width}_{precision}" + (f"_b{batch}" if batch > 1 else "")
+        stem += f"_{biases}" if biases else ""
         path = self.folder / f"{stem}.onnx"
         if not path.with_suffix(".json").is_file():
             checkpoint = self.checkpoint(model, classes)
             options = {"size": f"{height}x{width}", "precision": None if precision == "fp32" else precision}
             run_child(
                 "export.to_onnx",
-                export_arguments(checkpoint, path, **options, batch=batch if batch > 1 else None),
+                export_arguments(checkpoint, path, **options, batch=batch if batch > 1 else None, biases=biases),
                 timeout=self._time_left(),
             )
         return path

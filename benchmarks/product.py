@@ -64,11 +64,17 @@ def export(
 
 
 def export_arguments(
-    checkpoint: Path, out: Path, *, size: str | None, precision: str | None = None, batch: int | None = None
+    checkpoint: Path,
+    out: Path,
+    *,
+    size: str | None,
+    precision: str | None = None,
+    batch: int | None = None,
+    biases: str | None = None,
 ) -> list[str]:
     """Return the arguments of ``python -m export.to_onnx``; see :func:`export`."""
     arguments = [str(checkpoint), "-o", str(out)]
-    for option, value in (("--size", size), ("--precision", precision), ("--batch", batch)):
+    for option, value in (("--size", size), ("--precision", precision), ("--batch", batch), ("--biases", biases)):
         if value is not None:
             arguments += [option, str(value)]
     return arguments

@@ -92,7 +92,9 @@ def test_every_item_is_tried_and_failures_stop_nothing(
     monkeypatch.setattr(gpu_measure, "measure", measured)
     monkeypatch.setattr(gpu_measure, "run_child", child)
     monkeypatch.setattr(MadeModels, "checkpoint", lambda self, *settings: Path("ckpt.pt"))
-    monkeypatch.setattr(MadeModels, "onnx", lambda self, *settings: self.folder / "model.onnx")
+    monkeypatch.setattr(
+        MadeModels, "onnx", lambda self, *settings, biases: self.folder / f"model_{settings[-1]}_{biases}.onnx"
+    )
     out = tmp_path / "gpu.jsonl"
     arguments = ["--model", "base", "--size", "512", "--classes", "12", "--out", str(out)]
     arguments += ["--keep", str(tmp_path / "kept")]
@@ -101,7 +103,7 @@ def test_every_item_is_tried_and_failures_stop_nothing(
     assert len(records) == 4 + len(PATHS) + 1
     refused = [record["failed"] for record in records if record.get("failed")]
     reason = "no engine could be built: compute capability 9.0 is not supported"
-    assert refused == [reason, f"it does not run here: {reason}", "RuntimeError: no C compiler"]
+    assert refused == [reason, *[f"it does not run here: {reason}"] * 2, "RuntimeError: no C compiler"]
     assert all(record["machine"]["gpu"].startswith("NVIDIA H200, compute capability 9.0") for record in records)
     said = capsys.readouterr()
     assert "| base | 12 | 512x512 | frozen, CUDA graph, fp16 | 2.00 | 3.00 | 2.00 | 10.0x | 93.8 |" in said.out
@@ -112,7 +114,9 @@ def test_every_item_is_tried_and_failures_stop_nothing(
     assert "| labels | 150 | failed: CUDA_ERROR_ILLEGAL_ADDRESS | - | - |" in said.out
     assert "4 s, from 50 steps" in said.out
     assert "Measured on NVIDIA H200" in said.out
-    assert not [line for line in started if "model.tensorrt_rtx.engine" in line]
+    assert not [line for line in started if "tables.tensorrt_rtx.engine" in line]
+    assert [line for line in started if "model_int8_fp16_tables.tensorrt.engine" in line]
+    assert "| base | 12 | 512x512 | ifseg-rt, TensorRT int8 |" in said.out
 
     started.clear()
     assert gpu.main(arguments) == 0
