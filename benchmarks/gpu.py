@@ -1,11 +1,11 @@
 """Everything about an NVIDIA GPU in one command: ``python -m benchmarks.gpu`` from a fresh clone.
 
 Frames along every path (plain PyTorch fp16 as the reference, torch.compile, the frozen module in a CUDA graph without
-and with our kernels, ONNX Runtime CUDA, TensorRT and TensorRT-RTX in fp16 and int8), from host to host and on the GPU; whether each
-TensorRT runs on this GPU at all; our kernels against their floor; and the adaptation of base. Models have random
-weights, so nothing is downloaded. Every item runs in a process of its own; one that fails is recorded with its reason
-and stops nothing. One JSON line per item goes to ``--out``; what is there already is not measured again, so that a run
-that was cut short goes on. The tables go to stdout as Markdown.
+and with our kernels, ONNX Runtime CUDA, TensorRT and TensorRT-RTX in fp16 and int8), from host to host and on the GPU;
+whether each TensorRT runs on this GPU at all; our kernels against their floor; and the adaptation of base. Models have
+random weights, so nothing is downloaded. Every item runs in a process of its own; one that fails is recorded with its
+reason and stops nothing. One JSON line per item goes to ``--out``; what is there already is not measured again, so that
+a run that was cut short goes on. The tables go to stdout as Markdown.
 
 Needs: pip install -c constraints.txt ".[train,export,rtx,gpu]" (or tensorrt in place of rtx), not beside the extras cpu
 or dev: those bring ONNX Runtime for the CPU, whose files take the place of the GPU's. What is missing costs its own
