@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 __all__ = ["CudaLauncher", "Kernels", "Launcher", "OverlayTarget"]
+
+
+# Machine code by GPU and source file, one for the whole process: cuda.core never unloads it (that crashed some programs
+# at their end), so every further copy would stay in the GPU's memory for good.
+_LOADED: dict[tuple[int, str], Any] = {}
+_LOADING = threading.Lock()
 
 
 class Launcher(Protocol):
@@ -55,13 +62,16 @@ class CudaLauncher:
         self._shared_limit = int(device.properties.max_shared_memory_per_block_optin)
         capability = device.compute_capability
         self._kernels: dict[str, Any] = {}
-        for source, names in SOURCES.items():
-            module = load(source, (capability.major, capability.minor))
-            for name in names:
-                self._kernels[name] = module.get_kernel(name)
-                if name.startswith("refine"):
-                    self._allow_shared_memory(name)
-                self._load_now(name)
+        with _LOADING:
+            for source, names in SOURCES.items():
+                key = int(device.device_id), source
+                if key not in _LOADED:
+                    _LOADED[key] = load(source, (capability.major, capability.minor))
+                for name in names:
+                    self._kernels[name] = _LOADED[key].get_kernel(name)
+                    if name.startswith("refine"):
+                        self._allow_shared_memory(name)
+                    self._load_now(name)
 
     @property
     def shared_limit(self) -> int:

@@ -57,6 +57,7 @@ class Recorder:
 def pretend(monkeypatch: pytest.MonkeyPatch, recorder: Recorder) -> None:
     monkeypatch.setattr(compiling, "cuda_core", lambda: recorder.core)
     monkeypatch.setattr(compiling, "load", recorder.load)
+    monkeypatch.setattr(launching, "_LOADED", {})
     monkeypatch.setattr(launching, "import_module", lambda name: {"cuda.bindings.driver": recorder.driver}[name])
 
 
@@ -75,6 +76,18 @@ def test_everything_is_loaded_before_the_first_launch(monkeypatch: pytest.Monkey
     assert (stream, kernel.name) == ("stream", "softmax")
     assert config == {"grid": (128, 1, 1), "block": (256, 1, 1), "shmem_size": 0}
     assert arguments == [16, 1024, 150, 32]
+
+
+def test_machine_code_is_loaded_once_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuda.core never unloads it: every Segmenter would leave some more on the GPU."""
+    recorder = Recorder(48 * 1024)
+    pretend(monkeypatch, recorder)
+    for _ in range(3):
+        Kernels(recorder.device)
+    assert [source for source, _ in recorder.loaded] == list(SOURCES)
+    recorder.device.device_id = 4
+    Kernels(recorder.device)
+    assert len(recorder.loaded) == 2 * len(SOURCES)
 
 
 def test_a_device_with_48_kb_is_not_asked_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
