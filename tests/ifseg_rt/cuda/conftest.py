@@ -5,9 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import re
-import shutil
-import subprocess
+import runpy
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -19,12 +17,10 @@ from ifseg_rt.cuda.compile import SOURCES
 from ifseg_rt.cuda.launch import Kernels
 from ifseg_rt.cuda.plan import Launch
 
-SHIM = Path(__file__).parent / "shim"
-KERNELS = Path(__file__).parents[3] / "ifseg_rt" / "cuda" / "kernels"
+BUILD = runpy.run_path(str(Path(__file__).parent / "shim" / "build.py"))
+KERNELS, signatures = BUILD["KERNELS"], BUILD["signatures"]
 GUARD = 64  # bytes before and after every array, checked for stray writes
 GUARD_BYTE = 0xFF  # what is read there by mistake is not a number
-# The fortified longjmp of some distributions refuses to change stacks.
-FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-Wno-unknown-pragmas", "-U_FORTIFY_SOURCE"]
 OUTCOMES = {1: "unknown kernel", 2: "deadlock: some threads never reach the barrier", 3: "divergent barrier"}
 C_TYPES = {
     "int": np.int32,
@@ -32,17 +28,6 @@ C_TYPES = {
     "float": np.float32,
     "double": np.float64,
 }
-
-
-def signatures(source: str) -> dict[str, list[str]]:
-    """Parameter types of every kernel of one source file, in order; pointers as ``*``."""
-    text = re.sub(r"//[^\n]*", "", (KERNELS / f"{source}.cu").read_text(encoding="utf-8"))
-    found = {}
-    for name, parameters in re.findall(
-        r'extern "C" __global__ void __launch_bounds__\([\d, ]+\)\s*(\w+)\s*\(([^)]*)\)\s*\{', text
-    ):
-        found[name] = ["*" if "*" in item else " ".join(item.split()[:-1]) for item in parameters.split(",")]
-    return found
 
 
 def passed_bytes(argument: object) -> bytes:
@@ -138,18 +123,19 @@ class GpuMachine:
         buffer = self.device.allocate(max(array.nbytes, 1), stream=self.stream)
         address = int(buffer.handle)
         self._kept[address] = buffer
-        # In the stream of the kernels: a plain copy from ordinary memory may return before its bytes have arrived, and
-        # this stream does not wait for the default one.
-        (status,) = self.driver.cuMemcpyHtoDAsync(address, array.ctypes.data, array.nbytes, self.stream.handle)
-        assert int(status) == 0, status
-        self.stream.sync()  # the array may go now
+        # In the stream of the kernels, which does not wait for the default one, and from page-locked memory: copies of
+        # ordinary memory may return before its bytes have arrived.
+        staging = self._call("cuMemHostAlloc", buffer.size, 0)
+        ctypes.memmove(int(staging), array.ctypes.data, array.nbytes)
+        self._call("cuMemcpyAsync", address, int(staging), array.nbytes, self.stream.handle)
+        self.stream.sync()
+        self._call("cuMemFreeHost", int(staging))
         return address
 
     def get(self, address: int, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         self.stream.sync()
         array = np.empty(shape, dtype=dtype)
-        (status,) = self.driver.cuMemcpyDtoH(array.ctypes.data, address, array.nbytes)
-        assert int(status) == 0, status
+        self._call("cuMemcpyDtoH", array.ctypes.data, address, array.nbytes)
         return array
 
     def clear(self) -> None:
@@ -158,36 +144,15 @@ class GpuMachine:
             buffer.close()
         self._kept.clear()
 
+    def _call(self, name: str, *arguments: object) -> object:
+        status, *values = getattr(self.driver, name)(*arguments)
+        assert int(status) == 0, (name, status)
+        return values[0] if values else None
+
 
 def compile_for_cpu(folder: Path, sources: dict[Path, list[str]]) -> ctypes.CDLL:
     """Compile kernels, named by source file, with the system's C++ compiler; skip where there is none."""
-    compiler = next((found for found in map(shutil.which, ("c++", "g++", "clang++")) if found), None)
-    if compiler is None:
-        pytest.skip("no C++ compiler (c++, g++ or clang++): the kernels cannot be run on the CPU")
-    table = [
-        f'    if (wanted == "{name}") kernel = shim::call_with_arguments<{name}>;'
-        for names in sources.values()
-        for name in names
-    ]
-    lines = [
-        '#include "words.hpp"',
-        *(f'#include "{source}"' for source in sources),
-        'extern "C" int shim_launch(const char* name, const unsigned* grid, const unsigned* block, unsigned shared,',
-        "                           void** arguments, uint64_t seed) {",
-        "    const std::string wanted = name;",
-        "    void (*kernel)() = nullptr;",
-        *table,
-        "    if (kernel == nullptr) return shim::unknown_kernel;",
-        "    return shim::launch(kernel, {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared,",
-        "                        arguments, seed);",
-        "}",
-    ]
-    source, library = folder / "all.cpp", folder / "kernels.so"
-    source.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    command = [compiler, *FLAGS, f"-I{SHIM}", "-o", str(library), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return ctypes.CDLL(str(library))
+    return ctypes.CDLL(str(BUILD["compile_kernels"](folder, sources)))
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
-from ifseg_rt.artifact import read_artifact
+from ifseg_rt.artifact import Artifact, read_artifact
 from ifseg_rt.device_path import DevicePath
 from ifseg_rt.frame_path import Averaging, Extras
 from ifseg_rt.labels import upsample_labels
@@ -30,7 +31,27 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(_MACHINE.gpu is None, reason=f"no GPU: {_MACHINE.reason}"),
 ]
-ARTIFACT = read_artifact(default_model_path())
+# The shipped model's, but small: these tests also run where a CPU stands in for the GPU.
+HEIGHT, WIDTH, GRID = 48, 64, (6, 8)
+
+
+def small(artifact: Artifact) -> Artifact:
+    cells = prod(GRID)
+    outputs = {
+        "probabilities": (1, len(artifact.categories), *GRID),
+        "logits": (1, cells, len(artifact.categories)),
+        "neighbours": (1, cells, artifact.refinement.max_neighbours),
+    }
+    return msgspec.structs.replace(
+        artifact,
+        preprocess=msgspec.structs.replace(artifact.preprocess, height=HEIGHT, width=WIDTH),
+        grid=GRID,
+        inputs=tuple(msgspec.structs.replace(spec, shape=(1, 3, HEIGHT, WIDTH)) for spec in artifact.inputs),
+        outputs=tuple(msgspec.structs.replace(spec, shape=outputs[spec.name]) for spec in artifact.outputs),
+    )
+
+
+ARTIFACT = small(read_artifact(default_model_path()))
 CELLS, CLASSES, STORED = prod(ARTIFACT.grid), len(ARTIFACT.categories), ARTIFACT.refinement.max_neighbours
 NEAR = np.random.default_rng(0).integers(0, CELLS, (CELLS, STORED)).astype(np.int32)
 
@@ -89,7 +110,7 @@ def open_path() -> Iterator[Callable[..., DevicePath]]:
 
 @pytest.fixture(scope="module")
 def frames() -> list[np.ndarray]:
-    sample = cv2.resize(cv2.imread(str(default_model_path().with_name("sample.jpg"))), (211, 157))
+    sample = cv2.resize(cv2.imread(str(default_model_path().with_name("sample.jpg"))), (95, 71))
     return [sample, sample[:, ::-1], 255 - sample, sample[::-1]]
 
 
@@ -111,7 +132,7 @@ def test_every_frame_from_pixels_to_labels(
 
 def test_sizes_and_channel_orders_change(open_path: Any, frames: list[np.ndarray]) -> None:
     path, plain = open_path(), open_path(cuda_graph=False)
-    for frame in (frames[0], frames[0][:90], frames[0][:, :77], frames[0][:1, :1], frames[0]):
+    for frame in (frames[0], frames[0][:50], frames[0][:, :37], frames[0][:1, :1], frames[0]):
         for order in ("bgr", "bgr", "rgb", "rgb", "bgr"):
             expected, found = plain.run(frame, order), path.run(frame, order)
             np.testing.assert_array_equal(found.labels, expected.labels)
@@ -158,9 +179,9 @@ def test_threads_record_and_free_at_the_same_time(open_path: Any, frames: list[n
     wrong: list[int] = []
 
     def work(index: int) -> None:
-        for turn in range(12):
+        for turn in range(6):
             chosen = (index + turn) % len(frames)
-            frame = frames[chosen][: 150 + index]  # every thread's size drops the others' recordings and memory
+            frame = frames[chosen][: 60 + index]  # every thread's size drops the others' recordings and memory
             path = paths[index % 2]
             if path.run(frames[chosen], "bgr").labels.shape != expected[chosen].shape or path.run(frame, "bgr") is None:
                 wrong.append(chosen)

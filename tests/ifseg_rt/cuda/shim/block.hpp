@@ -238,6 +238,14 @@ struct Arity<void (*)(P...)> {
     static constexpr size_t value = sizeof...(P);
 };
 
+// The bytes of every parameter, and how many there are.
+template <class... P>
+int sizes_of_parameters(void (*)(P...), size_t* sizes) {
+    int count = 0;
+    ((sizes[count++] = sizeof(P)), ...);
+    return count;
+}
+
 inline void** arguments_of_launch = nullptr;
 
 template <auto kernel>
