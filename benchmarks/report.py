@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.command import run_command
 from benchmarks.gpu_tables import adaptation_table, gpu_table, kernel_table
+from benchmarks.label_times import labels_table
 from benchmarks.records import Record, failed, latest, read_folder, read_records
 from benchmarks.report_tables import (
     costs_table,
@@ -37,6 +38,7 @@ TABLES: dict[str, tuple[Callable[[Sequence[Record]], str], str]] = {
     "speedup": (speedup_table, "latency"),
     "peers": (peers_table, "peers"),
     "quality": (quality_table, "miou"),
+    "labels": (labels_table, "labels"),
     "precisions": (precisions_table, "precisions"),
     "gpu": (gpu_table, "gpu"),
     "gpu-kernels": (kernel_table, "gpu"),
