@@ -82,12 +82,14 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-@pytest.fixture
-def run_over_stand_in(stand_in: dict[str, str], root: Path, tmp_path: Path) -> Callable[..., Finished]:
+@pytest.fixture(scope="session")
+def run_over_stand_in(
+    stand_in: dict[str, str], root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Finished]:
     """Run Python with arguments, in the root of the checkout."""
 
     def run(*arguments: str, folder: Path | None = None) -> Finished:
-        report = tmp_path / "violations.txt"
+        report = tmp_path_factory.mktemp("report") / "violations.txt"
         report.write_text("", encoding="utf-8")
         paths = [str(root), *([] if folder is None else [str(folder)])]
         done = subprocess.run(
@@ -105,7 +107,7 @@ def run_over_stand_in(stand_in: dict[str, str], root: Path, tmp_path: Path) -> C
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gpu_tests_over_stand_in(run_over_stand_in: Callable[..., Finished]) -> Callable[..., Finished]:
     """Run tests that need a GPU; broken rules and leaks fail them."""
 

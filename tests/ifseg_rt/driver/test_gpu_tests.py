@@ -35,3 +35,8 @@ def test_the_device_path(gpu_tests_over_stand_in) -> None:
 )
 def test_the_kernels(gpu_tests_over_stand_in, files: list[str], at_least: int) -> None:
     assert_passed(gpu_tests_over_stand_in(*(f"{KERNELS}/{name}" for name in files)), at_least=at_least)
+
+
+def test_nothing_stays_and_no_rule_is_broken(gpu_tests_over_stand_in) -> None:
+    finished = gpu_tests_over_stand_in("tests/ifseg_rt/driver/programs/sound_path.py")
+    assert_passed(finished, at_least=12)

@@ -69,7 +69,8 @@ EXPORTED Result cuGraphInstantiateWithParams(void** executable, void* graph, Ins
 
 EXPORTED Result cuGraphUpload(void*, void*) { return SUCCESS; }
 
-// The memory a replay works on must still be there when it runs; its copies and kernels look.
+// The memory a replay works on must still be there when it runs; its copies and kernels look. So must the executable
+// graph: nothing that CUDA documents lets it go before its launches are through.
 EXPORTED Result cuGraphLaunch(void* executable, void* handle) {
     LOCKED;
     Stream* stream = stream_of(handle);
