@@ -10,6 +10,7 @@ import re
 import pytest
 
 KERNELS = "tests/ifseg_rt/cuda"
+FINITE = "tests/ifseg_rt/device/test_on_a_gpu.py::test_values_that_are_not_finite_are_found"
 
 
 def assert_passed(finished, *, at_least: int) -> None:
@@ -26,17 +27,19 @@ def test_the_device_path(gpu_tests_over_stand_in) -> None:
     assert "skipped" not in finished.output
 
 
-@pytest.mark.parametrize(
-    ("files", "at_least"),
-    [
-        (["test_gpu.py", "test_softmax_kernel.py", "test_scores_kernels.py", "test_chain.py"], 8),
-        (["test_refine_kernel.py", "test_preprocess_kernel.py"], 30),
-    ],
-)
-def test_the_kernels(gpu_tests_over_stand_in, files: list[str], at_least: int) -> None:
-    assert_passed(gpu_tests_over_stand_in(*(f"{KERNELS}/{name}" for name in files)), at_least=at_least)
+def test_the_kernels(gpu_tests_over_stand_in) -> None:
+    files = ("gpu", "softmax_kernel", "scores_kernels", "chain", "refine_kernel", "preprocess_kernel")
+    finished = gpu_tests_over_stand_in(*(f"{KERNELS}/test_{name}.py" for name in files), FINITE)
+    assert_passed(finished, at_least=150)
+    assert "skipped" not in finished.output
 
 
 def test_nothing_stays_and_no_rule_is_broken(gpu_tests_over_stand_in) -> None:
     finished = gpu_tests_over_stand_in("tests/ifseg_rt/driver/programs/sound_path.py")
     assert_passed(finished, at_least=12)
+
+
+def test_segmenters(gpu_tests_over_stand_in) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    finished = gpu_tests_over_stand_in("-p", "onnx_on_cpu", "tests/ifseg_rt/driver/programs/sound_segmenter.py")
+    assert_passed(finished, at_least=6)

@@ -70,6 +70,18 @@ def everything_is_freed() -> Iterator[None]:
     assert driver.stand_in_contexts() == contexts, "the thread has not the context it had before"
 
 
+def test_the_first_launch_of_a_kernel_may_be_recorded() -> None:
+    """Comes first: afterwards the kernel is on the GPU anyway."""
+    gpu = Gpu()
+    with gpu.current():
+        memory = gpu.allocate(4096)
+        planes = memory.address + 2048
+        replay = gpu.record(lambda: gpu.kernels.softmax(gpu.stream, memory.address, 8, 8, planes=planes))
+        replay.launch()
+        replay.launch()
+        gpu.synchronize()
+
+
 @pytest.mark.parametrize("cuda_graph", [True, False])
 @pytest.mark.parametrize("time_stages", [True, False])
 def test_a_closed_path_leaves_nothing(cuda_graph: bool, time_stages: bool) -> None:
@@ -99,21 +111,19 @@ def test_results_outlive_their_path() -> None:
     np.testing.assert_array_equal(labels, before)
 
 
+@pytest.mark.parametrize("cuda_graph", [True, False])
+def test_sizes_change_and_paths_close_with_work_on_its_way(cuda_graph: bool) -> None:
+    path = open_path(cuda_graph=cuda_graph)
+    for frame in FRAMES:
+        for _ in range(4):
+            path.run_on_device(frame, "bgr", None)  # nobody waits for any of them
+    path.close()
+
+
 def test_machine_code_is_loaded_once() -> None:
     for _ in range(3):
         open_path().close()
     assert driver.stand_in_libraries() == len(SOURCES)
-
-
-def test_the_first_launch_of_a_kernel_may_be_recorded() -> None:
-    gpu = Gpu()
-    with gpu.current():
-        memory = gpu.allocate(4096)
-        planes = memory.address + 2048
-        replay = gpu.record(lambda: gpu.kernels.softmax(gpu.stream, memory.address, 8, 8, planes=planes))
-        replay.launch()
-        replay.launch()
-        gpu.synchronize()
 
 
 @pytest.mark.parametrize("elsewhere", [True, False])

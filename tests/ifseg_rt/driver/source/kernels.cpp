@@ -172,6 +172,16 @@ EXPORTED Result cuLaunchKernelEx(const LaunchConfig* config, void* function, voi
     return enqueue(stream, KERNEL_NODE, "kernel " + kernel->name, run);
 }
 
+// Work that a run time for networks would launch: a function of the host that stands for its kernels.
+EXPORTED Result stand_in_enqueue(void* handle, int (*work)()) {
+    LOCKED;
+    NEED_CONTEXT;
+    Stream* stream = stream_of(handle);
+    if (stream == nullptr) return INVALID_HANDLE;
+    return enqueue(stream, KERNEL_NODE, "network",
+                   [work] { return work() == 0 ? SUCCESS : violation(LAUNCH_FAILED, "the network failed"); });
+}
+
 // Apart from what else is alive: cuda.core never unloads a library, because that crashed some programs at their end.
 EXPORTED int stand_in_libraries() {
     LOCKED;
