@@ -120,6 +120,18 @@ def test_sizes_change_and_paths_close_with_work_on_its_way(cuda_graph: bool) -> 
     path.close()
 
 
+def test_a_frame_that_is_still_on_its_way_is_not_overwritten() -> None:
+    path = open_path()
+    first, second = FRAMES[0], 255 - FRAMES[0]
+    expected = path.run(first, "bgr").labels.copy()
+    assert (path.run(second, "bgr").labels != expected).any()
+    for _ in range(3):
+        kept = path.run_on_device(first, "bgr", None).copy()
+        path.run(second, "bgr")
+        np.testing.assert_array_equal(kept.to_host().labels, expected)
+    path.close()
+
+
 def test_machine_code_is_loaded_once() -> None:
     for _ in range(3):
         open_path().close()

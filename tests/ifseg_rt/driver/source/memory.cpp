@@ -25,7 +25,8 @@ static struct sigaction handler_before;
 static void explain_fault(int, siginfo_t* what, void*) {
     auto address = reinterpret_cast<Address>(what->si_addr);
     if (on_device(address)) violation(ILLEGAL_ADDRESS, "the host touches memory of the GPU at %#llx", address);
-    sigaction(SIGSEGV, &handler_before, nullptr);  // the instruction is tried again: the handler before this one ends it
+    // The instruction is tried again, and whoever handled faults before ends the process.
+    sigaction(SIGSEGV, &handler_before, nullptr);
 }
 
 static bool make_room() {
