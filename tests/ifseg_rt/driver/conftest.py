@@ -108,11 +108,14 @@ def run_over_stand_in(
 
 
 @pytest.fixture(scope="session")
-def gpu_tests_over_stand_in(run_over_stand_in: Callable[..., Finished]) -> Callable[..., Finished]:
+def gpu_tests_over_stand_in(
+    run_over_stand_in: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Finished]:
     """Run tests that need a GPU; broken rules and leaks fail them."""
 
     def run(*arguments: str) -> Finished:
-        options = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "-p", "watch_driver"]
+        own = tmp_path_factory.mktemp("tests") / "files"  # else it clears old files of runs like this one
+        options = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "-p", "watch_driver", "--basetemp", str(own)]
         return run_over_stand_in("-m", "pytest", *options, *arguments, folder=HERE / "plugin")
 
     return run
