@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAMS = Path(__file__).parent / "programs" / "broken_rules.py"
+PROGRAMS = Path(__file__).parent / "programs" / "broken_rules"
 RULES = {name: line for name, (_, line) in runpy.run_path(str(PROGRAMS))["RULES"].items()}
 
 
