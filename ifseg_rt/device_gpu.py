@@ -154,6 +154,10 @@ class Gpu:
         self.stream.sync()
         _GARBAGE.sweep()
 
+    def release(self, work: Callable[[], None]) -> None:
+        """Do ``work``, which gives things back, now or once nothing is recorded any more. Its errors are swallowed."""
+        _GARBAGE.free(lambda: self._with_context(work))
+
     def record(self, work: Callable[[], None]) -> Replay:
         """Record what ``work`` enqueues on the stream, without running it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,6 +99,9 @@ class DevicePath:
         self._copying = False  # whether enqueued work may still read the staging memory
         with gpu.current(), device_errors(f"allocating memory on {gpu.name}"):
             self._program = FrameProgram(gpu, network, artifact, averaging, self._extras)
+        # Comes before anything that this path owns is freed.
+        self._abandoned = weakref.finalize(self, _abandon, gpu, network, self._held)
+        self._abandoned.atexit = False
 
     @property
     def device(self) -> str:
@@ -160,13 +164,15 @@ class DevicePath:
             if self._closed:
                 return
             self._closed = True
+            self._abandoned.detach()
             self._frames += 1
             with self._gpu.current(), device_errors("closing"):
                 try:
                     self._gpu.synchronize()
                 finally:
                     self._recorder.forget()
-                    self._size, self._held = None, []
+                    self._size = None
+                    self._held.clear()
                     self._network.close()
                     self._program.close()
 
@@ -268,6 +274,22 @@ class DevicePath:
         except Exception as error:  # whatever the frame's library raises about its own memory
             found = f"{type(frame).__module__}.{type(frame).__qualname__}"
             raise SourceError(f"the memory of this {found} on the GPU cannot be read: {error}") from error
+
+
+def _abandon(gpu: Gpu, network: DeviceNetwork, held: list[Any]) -> None:
+    """For a path that was dropped without closing: enqueued work may still use its memory and the callers' frames.
+
+    The network too is closed here, with its GPU current, whichever the collecting thread works on.
+    """
+
+    def leave() -> None:
+        try:
+            gpu.synchronize()
+        finally:
+            held.clear()
+            network.close()
+
+    gpu.release(leave)
 
 
 def _picture(frame: Any, color: ColorOrder) -> tuple[NDArray[np.uint8] | None, ColorOrder]:  # noqa: ANN401

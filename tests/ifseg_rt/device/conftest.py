@@ -183,6 +183,10 @@ class HostGpu:
         while self.queue:
             self.queue.pop(0)()
 
+    def release(self, work: Callable[[], None]) -> None:
+        with self.current():
+            work()
+
     def record(self, work: Callable[[], None]) -> HostReplay:
         self.recording = []
         try:

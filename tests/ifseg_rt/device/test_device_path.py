@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,21 @@ def test_closing(open_device: Any) -> None:
         path.run(picture(0), "bgr")
     with pytest.raises(UsageError, match="called again or closed"):
         result.to_host()
+
+
+def test_a_path_that_is_dropped_waits_for_its_work(open_device: Any, on_gpu: Any) -> None:
+    path, gpu, network = open_device()
+    frame = on_gpu(picture(0))
+    kept, seen = weakref.ref(frame), []
+    path.run_on_device(frame, "bgr", None)
+    gpu.queue.append(lambda: seen.append(kept() is not None))
+    del frame, path
+    gc.collect()
+    assert seen == [True], "its work was done, with the frame it reads still there"
+    assert not gpu.queue
+    assert kept() is None
+    with pytest.raises(DeviceError, match="closed"):
+        network.bind({})
 
 
 def test_threads_take_turns(open_device: Any) -> None:

@@ -101,6 +101,15 @@ def test_a_path_that_nobody_closes_leaves_nothing() -> None:
     assert "executable graphs: 1" in alive()
 
 
+@pytest.mark.parametrize("cuda_graph", [True, False])
+def test_a_path_that_nobody_closes_waits_for_its_work(cuda_graph: bool) -> None:
+    """Freed memory is overwritten by the stand-in, so work that came too late would show."""
+    path = open_path(cuda_graph=cuda_graph)
+    for _ in range(3):
+        path.run_on_device(FRAMES[0], "bgr", None)
+    del path
+
+
 def test_results_outlive_their_path() -> None:
     path = open_path()
     labels = path.run(FRAMES[0], "bgr").labels
