@@ -229,7 +229,14 @@ def open_on(model_path: Path) -> Callable[[int], Any]:
 
     def make(index: int) -> Any:
         memory = SimpleNamespace(address=4096, size=0)
-        gpu = SimpleNamespace(index=index, name="none", current=current, allocate=lambda size: memory, record=None)
+        gpu = SimpleNamespace(
+            index=index,
+            name="none",
+            current=current,
+            allocate=lambda size: memory,
+            record=None,
+            release=lambda work: None,
+        )
         network = SimpleNamespace(device="cuda", bind=lambda addresses: None, why_not_recordable=lambda: None)
         artifact = read_artifact(model_path)
         return DevicePath(gpu, network, artifact, Averaging.of((3, 2), artifact))  # type: ignore[arg-type]
