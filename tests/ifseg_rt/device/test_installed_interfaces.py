@@ -137,13 +137,14 @@ def test_onnx_runtime() -> None:
 
 def test_onnx_runtime_says_where_nodes_run(open_device: Any) -> None:
     """With the option that our sessions are opened with."""
-    _, _, network = open_device()
-    if not hasattr(network._session, "get_provider_graph_assignment_info"):
+    path, _, network = open_device()
+    if not hasattr(type(network._session), "get_provider_graph_assignment_info"):
         pytest.skip("this ONNX Runtime does not tell where nodes run")
     from ifseg_rt.backends.onnx_network import OnnxNetwork
 
     assert "does not say where its nodes run" in str(OnnxNetwork.why_not_recordable(network))
     assert sum(len(part.get_nodes()) for part in network._session.get_provider_graph_assignment_info()) > 5
+    path.close()
 
 
 def test_marks_with_a_cuda_core_before_1_0() -> None:

@@ -36,7 +36,7 @@ class Session:
 def test_memory_of_the_second_run_is_taken_before_a_recording(
     open_device: Callable[..., Any], parts: list[SimpleNamespace], runs: int
 ) -> None:
-    _, _, network = open_device()
+    _path, _, network = open_device()
     network._session = session = Session(*parts)
     network.enqueue = lambda: OnnxNetwork.enqueue(network)
     assert (OnnxNetwork.why_not_recordable(network) is None) == (runs > 0)
