@@ -66,6 +66,7 @@ def export_onnx(
     from export.pipeline import ExportSettings, export_model
 
     smallest, largest = (None, batch) if isinstance(batch, int) else batch
+    smallest = None if smallest == largest else smallest  # (3, 3) leaves nothing open
     settings = ExportSettings(
         size=size,
         batch=largest,

@@ -19,6 +19,7 @@ import numpy as np
 from ifseg_rt.device_errors import device_errors
 from ifseg_rt.device_frame import DeviceView
 from ifseg_rt.device_garbage import Garbage
+from ifseg_rt.device_pinned import ArrayBase
 
 _PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: page-locked for every context of the process
 _LEGACY_DEFAULT_STREAM = 1
@@ -54,20 +55,7 @@ class PinnedMemory:
 
     def array(self, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray[Any, Any]:
         """The memory as an array that keeps it alive."""
-        return np.asarray(_Bytes(self)).view(dtype).reshape(shape)
-
-
-class _Bytes:
-    """What NumPy takes an array from, and keeps as its base."""
-
-    def __init__(self, memory: PinnedMemory) -> None:
-        self._memory = memory
-        self.__array_interface__ = {
-            "shape": (memory.size,),
-            "typestr": "|u1",
-            "data": (memory.address, False),
-            "version": 3,
-        }
+        return np.asarray(ArrayBase(self)).view(dtype).reshape(shape)
 
 
 class Replay:

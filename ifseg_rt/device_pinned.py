@@ -30,6 +30,19 @@ class HostMemory(Protocol):
         """Its bytes."""
 
 
+class ArrayBase:
+    """What NumPy takes uint8 ``[size]`` from without a copy, and keeps as the base of all arrays made of it."""
+
+    def __init__(self, memory: HostMemory) -> None:
+        self._memory = memory
+        self.__array_interface__ = {
+            "shape": (memory.size,),
+            "typestr": "|u1",
+            "data": (memory.address, False),
+            "version": 3,
+        }
+
+
 class Block:
     """Host memory for one result.
 
@@ -40,7 +53,7 @@ class Block:
     def __init__(self, memory: HostMemory, give_back: Callable[[HostMemory], Any] | None) -> None:
         self._memory = memory
         self._lent = give_back is not None
-        lease = _Lease(memory)
+        lease = ArrayBase(memory)
         if give_back is not None:
             weakref.finalize(lease, give_back, memory).atexit = False
         self._bytes = np.asarray(lease)
@@ -79,16 +92,3 @@ class BlockPool:
         if self._reserve is None:
             self._reserve = self._allocate(self._size)
         return Block(self._reserve, None)
-
-
-class _Lease:
-    """The object behind all arrays of one block; NumPy keeps it as their base."""
-
-    def __init__(self, memory: HostMemory) -> None:
-        self._memory = memory
-        self.__array_interface__ = {
-            "shape": (memory.size,),
-            "typestr": "|u1",
-            "data": (memory.address, False),
-            "version": 3,
-        }

@@ -54,6 +54,11 @@ def test_what_cannot_be_meant(text: str, message: str) -> None:
         parse_batch(text)
 
 
+def test_a_range_of_one_number_is_that_number(smallest: IFSegModel, tmp_path: Path) -> None:
+    artifact = export_onnx(smallest, tmp_path / "model.onnx", size=(32, 48), batch=(2, 2))
+    assert (artifact.batch, artifact.smallest_batch, artifact.inputs[0].shape[0]) == (2, None, 2)
+
+
 @pytest.fixture(scope="module")
 def open_model(
     make_model: Callable[..., IFSegModel], tmp_path_factory: pytest.TempPathFactory
