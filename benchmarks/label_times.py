@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def labels_table(records: Iterable[dict[str, Any]]) -> str:
     """Return median milliseconds of every way, one line per case, and how many times faster the product's is."""
-    from benchmarks.tables import markdown_table, milliseconds
+    from benchmarks.records.markdown import markdown_table, milliseconds
 
     rows = []
     for record in records:
@@ -96,7 +96,7 @@ def running_maximum(scores: NDArray[np.float32], height: int, width: int) -> NDA
     """Label with one class after the other against the best so far, every pixel evaluated as defined."""
     import numpy as np
 
-    from ifseg_rt.labels import label_type, resize_plane
+    from ifseg_rt.upsampling.labels import label_type, resize_plane
 
     labels = np.zeros((height, width), dtype=label_type(len(scores)))
     best = resize_plane(scores[0], height, width)
@@ -113,7 +113,7 @@ def ways_of(case: Case) -> dict[str, Callable[[], Any]]:
     import cv2
     import numpy as np
 
-    from ifseg_rt.labels import upsample_labels
+    from ifseg_rt.upsampling.labels import upsample_labels
 
     scores, height, width = scores_of(case), case.height, case.width
     ways: dict[str, Callable[[], Any]] = {
@@ -132,8 +132,8 @@ def ways_of(case: Case) -> dict[str, Callable[[], Any]]:
 
 
 def _measure(options: Namespace) -> None:
-    from benchmarks.machine import machine_facts
-    from benchmarks.records import RecordFile
+    from benchmarks.records.machine import machine_facts
+    from benchmarks.records.store import RecordFile
 
     file = RecordFile(options.out) if options.out else None
     facts = machine_facts()

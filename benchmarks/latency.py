@@ -17,14 +17,14 @@ from itertools import product
 from pathlib import Path
 from typing import get_args
 
-from benchmarks.children import MeasurementError
 from benchmarks.command import add_timing_options, positive, run_command
-from benchmarks.machine import machine_name, usable_cores
-from benchmarks.made_models import MadeModels
-from benchmarks.measurement import Measurement, Size, Way, carry_out, read_finished
-from benchmarks.records import RecordFile
-from benchmarks.report_tables import latency_tables
-from benchmarks.sweeps import SWEEPS, Sweep, sweep_values
+from benchmarks.making.children import MeasurementError
+from benchmarks.making.made_models import MadeModels
+from benchmarks.records.machine import machine_name, usable_cores
+from benchmarks.records.store import RecordFile
+from benchmarks.records.tables import latency_tables
+from benchmarks.speed.measurement import Measurement, Size, Way, carry_out, read_finished
+from benchmarks.speed.sweeps import SWEEPS, Sweep, sweep_values
 from ifseg_rt.errors import IfsegError, UsageError
 from train.image_size import parse_size
 

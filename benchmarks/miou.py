@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 from benchmarks.command import natural, positive, progress_bar, run_command
 
 if TYPE_CHECKING:
-    from benchmarks.datasets import LabelledPicture, PictureSet
-    from benchmarks.evaluation import Quality
-    from benchmarks.miou_models import Candidate
+    from benchmarks.datasets.picture_set import LabelledPicture, PictureSet
+    from benchmarks.quality.evaluation import Quality
+    from benchmarks.quality.models import Candidate
 
 SHEET_ROWS = 6
 _KNOWN = "camvid, voc, voc21, context, context60, ade20k, cocostuff, cocostuff-unseen, cityscapes"
@@ -84,10 +84,10 @@ def _parser() -> ArgumentParser:
 
 
 def _measure(options: Namespace) -> None:
-    from benchmarks.datasets import open_set
-    from benchmarks.miou_models import candidates
-    from benchmarks.quality_tables import quality_rows, quality_tables
-    from benchmarks.sheet import draw_sheet, write_sheet
+    from benchmarks.datasets.picture_set import open_set
+    from benchmarks.quality.models import candidates
+    from benchmarks.quality.sheet import draw_sheet, write_sheet
+    from benchmarks.quality.tables import quality_rows, quality_tables
 
     _fill_in(options)
     data = open_set(options.dataset, options.root, split=options.split, labels=options.labels)
@@ -98,7 +98,7 @@ def _measure(options: Namespace) -> None:
         rows = _score(measured, pictures, len(data.categories), options.mistakes)
         last = measured[-1]
         if options.sheet:
-            from benchmarks.evaluation import examples
+            from benchmarks.quality.evaluation import examples
 
             shown = examples(last.runs[-1], data.pictures(min(SHEET_ROWS, len(pictures))))
             write_sheet(options.sheet, draw_sheet(shown, last.categories, last.colors))
@@ -117,7 +117,7 @@ def _measure(options: Namespace) -> None:
 
 def _fill_in(options: Namespace) -> None:
     """Set what the user left open as ``ifseg-rt --categories`` does, which always adapts ``micro``."""
-    from ifseg_rt.words import DEFAULT_SIZE, QUICK_BATCH, QUICK_STEPS
+    from ifseg_rt.cli.make_model import DEFAULT_SIZE, QUICK_BATCH, QUICK_STEPS
 
     if options.model is None and options.base == "micro":
         options.steps = QUICK_STEPS if options.steps is None else options.steps
@@ -128,7 +128,7 @@ def _fill_in(options: Namespace) -> None:
 def _score(
     measured: Sequence[Candidate], pictures: Sequence[LabelledPicture], classes: int, mistakes: int
 ) -> list[Quality]:
-    from benchmarks.evaluation import evaluate
+    from benchmarks.quality.evaluation import evaluate
 
     rows: list[Quality] = []
     with progress_bar() as bar:
@@ -178,7 +178,7 @@ def _headline(facts: dict[str, object]) -> str:
 
 
 def _write_json(path: Path, record: dict[str, object]) -> None:
-    from benchmarks.machine import machine_facts
+    from benchmarks.records.machine import machine_facts
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**record, "machine": machine_facts()}, indent=1) + "\n", encoding="utf-8")

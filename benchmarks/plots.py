@@ -16,11 +16,11 @@ from typing import Any
 
 import cv2
 
-from benchmarks.chart import Curve, draw_chart
 from benchmarks.command import run_command
 from benchmarks.latency import RESULTS
-from benchmarks.records import Record, failed, key_text, latest, read_records
-from benchmarks.sweeps import SWEEPS
+from benchmarks.records.chart import Curve, draw_chart
+from benchmarks.records.store import Record, failed, key_text, latest, read_records
+from benchmarks.speed.sweeps import SWEEPS
 from ifseg_rt.errors import SourceError
 from train.image_size import parse_size
 
@@ -44,7 +44,7 @@ def curves(records: Sequence[Record], sweep: str) -> list[Curve]:
 
     Args:
         records: of ``benchmarks.latency``.
-        sweep: a key of :data:`benchmarks.sweeps.SWEEPS`.
+        sweep: a key of :data:`benchmarks.speed.sweeps.SWEEPS`.
     """
     groups: dict[str, list[Record]] = {}
     for record in latest(records):

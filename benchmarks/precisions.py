@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.command import positive, progress_bar, run_command
-from benchmarks.records import RecordFile
+from benchmarks.records.store import RecordFile
 from ifseg_rt.errors import UsageError
 
 if TYPE_CHECKING:
-    from benchmarks.datasets import LabelledPicture, PictureSet
-    from benchmarks.records import Record
-    from train.model import IFSegModel
+    from benchmarks.datasets.picture_set import LabelledPicture, PictureSet
+    from benchmarks.records.store import Record
+    from train.models.ofa.model import IFSegModel
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8_fp16")
 _NOT_RUN_HERE = frozenset({"bf16"})
@@ -49,10 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: Namespace) -> None:
-    from benchmarks.datasets import open_set
-    from benchmarks.miou_models import check_categories
-    from benchmarks.report_tables import machines, precisions_table
-    from ifseg_rt.words import DEFAULT_SIZE
+    from benchmarks.datasets.picture_set import open_set
+    from benchmarks.quality.models import check_categories
+    from benchmarks.records.tables import machines, precisions_table
+    from ifseg_rt.cli.make_model import DEFAULT_SIZE
     from train.image_size import parse_size
     from train.load import load_model
 
@@ -95,7 +95,7 @@ def _key(model: IFSegModel, data: PictureSet, pictures: int, size: tuple[int, in
 
 def _compare(model: IFSegModel, path: Path, size: tuple[int, int], precision: str, pictures: Path) -> dict[str, Any]:
     """Export, and what the export itself measured."""
-    from export.pipeline import ExportSettings, export_model
+    from export.products.onnx_model import ExportSettings, export_model
 
     def say(stage: str) -> None:
         sys.stderr.write(f"{precision}: {stage} ...\n")
@@ -116,8 +116,8 @@ def _compare(model: IFSegModel, path: Path, size: tuple[int, int], precision: st
 
 def _score(path: Path, data: PictureSet, pictures: Sequence[LabelledPicture], threads: int | None) -> dict[str, Any]:
     """MIoU against the set's labels, unrefined and refined."""
-    from benchmarks.evaluation import evaluate, segmenter_run
-    from ifseg_rt.artifact import read_artifact
+    from benchmarks.quality.evaluation import evaluate, segmenter_run
+    from ifseg_rt.artifact.sidecar import read_artifact
 
     baked = read_artifact(path).refinement
     scores: dict[str, Any] = {}
@@ -131,7 +131,7 @@ def _score(path: Path, data: PictureSet, pictures: Sequence[LabelledPicture], th
 
 
 def _machine() -> dict[str, object]:
-    from benchmarks.machine import machine_facts
+    from benchmarks.records.machine import machine_facts
 
     return machine_facts()
 

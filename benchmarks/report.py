@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.command import run_command
-from benchmarks.gpu_tables import adaptation_table, gpu_table, kernel_table
+from benchmarks.gpu.tables import adaptation_table, gpu_table, kernel_table
 from benchmarks.label_times import labels_table
-from benchmarks.records import Record, failed, latest, read_folder, read_records
-from benchmarks.report_tables import (
+from benchmarks.records.store import Record, failed, latest, read_folder, read_records
+from benchmarks.records.tables import (
     costs_table,
     latency_table,
     machines,

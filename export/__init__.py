@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from export.biases import BiasForm
-    from export.precision import AttentionForm, Precision
-    from ifseg_rt.artifact import Artifact
-    from train.model import IFSegModel
+    from export.frozen.biases import BiasForm
+    from export.frozen.precision import AttentionForm, Precision
+    from ifseg_rt.artifact.sidecar import Artifact
+    from train.models.ofa.model import IFSegModel
 
 __all__ = ["export_onnx"]
 
@@ -63,7 +63,7 @@ def export_onnx(
         >>> from train import load_model
         >>> artifact = export_onnx(load_model("micro", "sky, road, tree"), "model.onnx", size=(384, 512))
     """
-    from export.pipeline import ExportSettings, export_model
+    from export.products.onnx_model import ExportSettings, export_model
 
     smallest, largest = (None, batch) if isinstance(batch, int) else batch
     smallest = None if smallest == largest else smallest  # (3, 3) leaves nothing open

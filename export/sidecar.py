@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ifseg_rt
-from export.onnx_writer import INPUT_NAME
-from ifseg_rt.artifact import (
+from export.graph.writer import INPUT_NAME
+from ifseg_rt.artifact.sidecar import (
     OPEN_AXIS,
     SCHEMA_VERSION,
     Artifact,
@@ -21,13 +21,13 @@ from ifseg_rt.artifact import (
     TensorSpec,
     file_record,
 )
+from ifseg_rt.drawing.palette import color_for
 from ifseg_rt.errors import VocabularyError
-from ifseg_rt.palette import color_for
 
 if TYPE_CHECKING:
-    from export.freeze import FrozenSegmenter
-    from train.config import ModelConfig
-    from train.model import IFSegModel
+    from export.frozen.segmenter import FrozenSegmenter
+    from train.models.ofa.config import ModelConfig
+    from train.models.ofa.model import IFSegModel
 
 _TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
 

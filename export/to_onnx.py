@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.batch import parse_batch
-from export.command_line import (
+from export.arguments import (
     CommandParser,
     add_model_arguments,
     default_target,
@@ -20,6 +19,7 @@ from export.command_line import (
     run_command,
     wanted_categories,
 )
+from export.batch import parse_batch
 
 _DEFAULT_SIZE = "512"
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from export.pipeline import ExportSettings, check_target, export_model
+    from export.products.onnx_model import ExportSettings, check_target, export_model
     from train.image_size import parse_size
 
     smallest_batch, batch = parse_batch(options.batch)
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> None:
     wanted = wanted_categories(options)
     require_packages()
 
-    from train.checkpoint import file_sha256
+    from train.checkpoints.own import file_sha256
     from train.load import load_model
 
     def say(stage: str) -> None:

@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.batch import parse_batch
-from export.command_line import (
+from export.arguments import (
     CommandParser,
     add_model_arguments,
     default_target,
@@ -21,12 +20,13 @@ from export.command_line import (
     run_command,
     wanted_categories,
 )
+from export.batch import parse_batch
 from ifseg_rt.errors import UsageError
 
 if TYPE_CHECKING:
-    from export.engine_pipeline import MadeEngine, Workbench
-    from export.pipeline import ExportSettings
-    from export.precision import Precision
+    from export.frozen.precision import Precision
+    from export.products.engine import MadeEngine, Workbench
+    from export.products.onnx_model import ExportSettings
 
 _DEFAULT_SIZE = "512"
 _DEFAULT_PRECISION = "fp16"
@@ -69,11 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from ifseg_rt.talk import Talk
-    from ifseg_rt.tensorrt.flavour import find_flavour
-    from ifseg_rt.tensorrt.progress import make_progress
-    from ifseg_rt.tensorrt.rebuild import build_settings, chosen_machine
-    from ifseg_rt.tensorrt.settings import resolve_targets
+    from ifseg_rt.cli.console import Talk
+    from ifseg_rt.tensorrt.building.progress import make_progress
+    from ifseg_rt.tensorrt.building.rebuild import build_settings, chosen_machine
+    from ifseg_rt.tensorrt.building.settings import resolve_targets
+    from ifseg_rt.tensorrt.installed import find_flavour
 
     if options.debug:
         logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> None:
     resolve_targets(wishes, flavour, machine)  # known now, or after minutes of export
     progress = make_progress(quiet=options.quiet, say=talk.note)
 
-    from export.engine_pipeline import Workbench
+    from export.products.engine import Workbench
 
     bench = Workbench(flavour, machine, wishes, progress, lambda stage: talk.note(f"{stage} ..."), talk.note)
     from_onnx = Path(options.source).suffix.lower() == ".onnx"
@@ -100,8 +100,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _from_onnx(options: argparse.Namespace, bench: Workbench) -> MadeEngine:
-    from export.engine_pipeline import check_engine_target, engine_from_onnx
-    from ifseg_rt.artifact import read_artifact
+    from export.products.engine import check_engine_target, engine_from_onnx
+    from ifseg_rt.artifact.sidecar import read_artifact
 
     onnx = Path(options.source)
     given = [name for name in _OF_CHECKPOINTS if getattr(options, name) is not None]
@@ -127,8 +127,8 @@ def _from_onnx(options: argparse.Namespace, bench: Workbench) -> MadeEngine:
 
 
 def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[MadeEngine]:
-    from export.engine_pipeline import check_engine_target, engine_from_model
-    from export.pipeline import ExportSettings
+    from export.products.engine import check_engine_target, engine_from_model
+    from export.products.onnx_model import ExportSettings
     from train.image_size import parse_size
 
     precision = _IN_GRAPHS[options.precision or _DEFAULT_PRECISION]
@@ -151,7 +151,7 @@ def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[
     wanted = wanted_categories(options)
     require_packages()
 
-    from train.checkpoint import file_sha256
+    from train.checkpoints.own import file_sha256
     from train.load import load_model
 
     bench.on_stage(f"loading {options.source}")
@@ -170,7 +170,7 @@ def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[
 
 def _note_replaced(onnx: Path, settings: ExportSettings, bench: Workbench) -> None:
     """An exported model under the engine's name may be of another precision, and in use on its own."""
-    from ifseg_rt.artifact import read_artifact
+    from ifseg_rt.artifact.sidecar import read_artifact
     from ifseg_rt.errors import ArtifactError
 
     try:
@@ -182,7 +182,7 @@ def _note_replaced(onnx: Path, settings: ExportSettings, bench: Workbench) -> No
 
 
 def _result(made: MadeEngine) -> dict[str, Any]:
-    from ifseg_rt.tensorrt.rebuild import summary
+    from ifseg_rt.tensorrt.building.rebuild import summary
 
     return {
         **summary(made.path, made.artifact),
@@ -192,7 +192,7 @@ def _result(made: MadeEngine) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from ifseg_rt.tensorrt.rebuild import add_build_arguments
+    from ifseg_rt.tensorrt.building.rebuild import add_build_arguments
 
     parser = CommandParser(
         prog="python -m export.to_trt",

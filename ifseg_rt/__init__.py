@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ifseg_rt.artifact import Artifact, read_artifact
+    from ifseg_rt.artifact.sidecar import Artifact, read_artifact
     from ifseg_rt.errors import IfsegError
     from ifseg_rt.result import Result
     from ifseg_rt.segmenter import Segmenter
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["Artifact", "IfsegError", "Result", "Segmenter", "__version__", "read_artifact"]
 
 _HOMES = {
-    "Artifact": "ifseg_rt.artifact",
+    "Artifact": "ifseg_rt.artifact.sidecar",
     "IfsegError": "ifseg_rt.errors",
     "Result": "ifseg_rt.result",
     "Segmenter": "ifseg_rt.segmenter",
-    "read_artifact": "ifseg_rt.artifact",
+    "read_artifact": "ifseg_rt.artifact.sidecar",
 }
 _VERSION_WITHOUT_METADATA = "0.1.0"  # a checkout that was never installed has no metadata to ask
 

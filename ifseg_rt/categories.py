@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ifseg_rt.errors import UsageError, VocabularyError
 
 if TYPE_CHECKING:
-    from ifseg_rt.artifact import Artifact
+    from ifseg_rt.artifact.sidecar import Artifact
 
 _COLOR = re.compile(r"\s+#([0-9a-fA-F]{6})$")
 _FORMAT = "one category per line: name, synonym, synonym #rrggbb (synonyms and colour may be left out)"

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ifseg_rt.artifact import Artifact, read_artifact
+from ifseg_rt.artifact.sidecar import Artifact, read_artifact
 from ifseg_rt.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
-    from ifseg_rt.tensorrt.machine import Machine
-    from ifseg_rt.tensorrt.opening import CheckedEngine
-    from ifseg_rt.tensorrt.progress import BuildProgress
+    from ifseg_rt.machine import Machine
+    from ifseg_rt.tensorrt.building.progress import BuildProgress
+    from ifseg_rt.tensorrt.loading import CheckedEngine
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,8 +73,8 @@ def read_model(path: Path, *, rebuild: bool = False, machine: Machine | None = N
 
 
 def _checked(path: Path, machine: Machine | None, gpu: int) -> CheckedEngine:
-    from ifseg_rt.tensorrt.machine import this_machine
-    from ifseg_rt.tensorrt.opening import open_checks
+    from ifseg_rt.machine import this_machine
+    from ifseg_rt.tensorrt.loading import open_checks
 
     return open_checks(path, machine=machine or this_machine(gpu))
 
@@ -101,9 +101,9 @@ def refit_engine(
         DeviceError: there is no GPU, or no TensorRT.
         ArtifactError, ExportError: the ONNX model is missing or damaged, or the build failed.
     """
+    from ifseg_rt.machine import this_machine
+    from ifseg_rt.tensorrt.building.rebuild import rebuild_engine
     from ifseg_rt.tensorrt.compatibility import require_gpu
-    from ifseg_rt.tensorrt.machine import this_machine
-    from ifseg_rt.tensorrt.rebuild import rebuild_engine
 
     if not is_engine(path):
         raise UsageError(

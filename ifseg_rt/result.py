@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ifseg_rt import draw
+from ifseg_rt.drawing import overlay as draw
 from ifseg_rt.errors import SourceError, UsageError, VocabularyError
 from ifseg_rt.frames import ColorOrder, as_color_frame
-from ifseg_rt.labels import upsample_confidence
+from ifseg_rt.upsampling.labels import upsample_confidence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ifseg_rt.frame_path import Labelled
+    from ifseg_rt.runner import Labelled
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from ifseg_rt.artifact import Artifact
-from ifseg_rt.device_choice import DeviceChoice
+from ifseg_rt.artifact.sidecar import Artifact
+from ifseg_rt.choose_runner import RunOptions, open_path
 from ifseg_rt.errors import ArtifactError, UsageError
-from ifseg_rt.frame_path import Averaging, Extras, FramePath
 from ifseg_rt.frames import color_order
 from ifseg_rt.model_file import read_model
-from ifseg_rt.path_choice import RunOptions, open_path
+from ifseg_rt.options import DeviceChoice
 from ifseg_rt.result import Result
+from ifseg_rt.runner import Averaging, Extras, FramePath
 
 if TYPE_CHECKING:
-    from ifseg_rt.device_result import DeviceResult
     from ifseg_rt.frames import ColorOrder
+    from ifseg_rt.gpu.results.on_gpu import DeviceResult
 
 _LOG = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class Segmenter:
         """Segment one frame on the GPU and leave the result there.
 
         Nothing waits: the work is enqueued on the segmenter's own stream. See
-        :class:`ifseg_rt.device_result.DeviceResult` for how long the result is valid and how readers are ordered.
+        :class:`ifseg_rt.gpu.results.on_gpu.DeviceResult` for how long the result is valid and how readers are ordered.
 
         Args:
             frame: as for a call; on the GPU it must not change before the work is done.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from train.adaptation import Adaptation, Progress
+    from train.adaptation.loop import Adaptation, Progress
 
 _EPILOG = """exit codes: 0 done, 1 a file could not be written, 2 usage, 5 device or its memory, 7 checkpoint,
 8 categories, 130 interrupted (go on with --resume).
@@ -79,11 +79,11 @@ def choose_device(name: str) -> torch.device:
 
 def run(args: argparse.Namespace) -> None:
     """Loads, adapts, saves; writes the checkpoint's path to standard output."""
-    from train.adaptation import Adaptation, AdaptationConfig
-    from train.distributed import process_group
+    from train.adaptation.distributed import process_group
+    from train.adaptation.interrupt import interrupt_held_back
+    from train.adaptation.loop import Adaptation, AdaptationConfig
+    from train.adaptation.progress import training_progress
     from train.image_size import parse_size
-    from train.interrupt import interrupt_held_back
-    from train.progress import training_progress
 
     config = AdaptationConfig(args.steps, args.batch_size, args.lr, args.seed)
     height, width = parse_size(args.image_size)
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"--save-every must be at least 1, found {args.save_every}")
     device = choose_device(args.device)
     from train.load import load_model
-    from train.vocabulary import Vocabulary
+    from train.words.vocabulary import Vocabulary
 
     wanted: Vocabulary | None = None
     if args.categories_file is not None:
@@ -167,7 +167,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _restore(adaptation: Adaptation, resume_file: Path) -> None:
-    from train.resume import read_resume
+    from train.adaptation.resume import read_resume
 
     if not resume_file.is_file():
         sys.stderr.write(f"nothing to resume: {resume_file} does not exist; starting at step 0\n")
@@ -177,7 +177,7 @@ def _restore(adaptation: Adaptation, resume_file: Path) -> None:
 
 
 def _save_resume(adaptation: Adaptation, path: Path) -> None:
-    from train.checkpoint import write_atomically
+    from train.checkpoints.own import write_atomically
 
     with _writing(path):
         write_atomically(adaptation.state(), path)
@@ -187,7 +187,7 @@ def _save_result(adaptation: Adaptation, args: argparse.Namespace, size: tuple[i
     import torch
 
     import ifseg_rt
-    from train.checkpoint import save_checkpoint
+    from train.checkpoints.own import save_checkpoint
     from train.load import checkpoint_of
 
     model, config = adaptation.model, adaptation.config

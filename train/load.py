@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.errors import CheckpointError, UsageError, VocabularyError
-from train import hub
-from train.checkpoint import Checkpoint, file_sha256, is_own_document, parse_checkpoint
-from train.hugging_face_layout import CONFIG_FILE, WEIGHTS_FILE, check_settings, from_hugging_face
-from train.ofa_layout import fill_model, infer_config
-from train.prompt import build_prompt
-from train.safe_pickle import load_untrusted
-from train.tokenizer import BpeTokenizer, Tokenizer, WordTokenizer
-from train.vocabulary import Vocabulary
+from train.checkpoints import hub
+from train.checkpoints.hugging_face_layout import CONFIG_FILE, WEIGHTS_FILE, check_settings, from_hugging_face
+from train.checkpoints.ofa_layout import fill_model, infer_config
+from train.checkpoints.own import Checkpoint, file_sha256, is_own_document, parse_checkpoint
+from train.checkpoints.safe_pickle import load_untrusted
+from train.words.prompt import build_prompt
+from train.words.tokenizer import BpeTokenizer, Tokenizer, WordTokenizer
+from train.words.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from train.model import IFSegModel
+    from train.models.ofa.model import IFSegModel
 
 MICRO = Path(__file__).parent / "assets" / "micro.pt"
 
@@ -55,7 +55,7 @@ def load_base(source: str | Path, *, seed: int = 0) -> Base:
     Raises:
         CheckpointError: missing, foreign, unsafe, damaged, or not fitting; see the message.
     """
-    from train.model import IFSegModel
+    from train.models.ofa.model import IFSegModel
 
     path = _locate(source)
     weights = path / WEIGHTS_FILE if path.is_dir() else path
@@ -215,7 +215,7 @@ def give_vocabulary(
 
 
 def checkpoint_of(model: IFSegModel, provenance: dict[str, Any]) -> Checkpoint:
-    """The checkpoint of a model with a vocabulary, for :func:`train.checkpoint.save_checkpoint`."""
+    """The checkpoint of a model with a vocabulary, for :func:`train.checkpoints.own.save_checkpoint`."""
     return Checkpoint(
         config=model.config,
         state=model.state_dict(),

@@ -16,7 +16,7 @@ from ifseg_rt.errors import CheckpointError, IfsegError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from train.model import IFSegModel
+    from train.models.ofa.model import IFSegModel
 
 DEFAULT_OUT = Path(__file__).parent / "assets" / "micro.pt"
 STAGE_ONE_STEPS, STAGE_ONE_LR = 1500, 2e-3
@@ -43,9 +43,9 @@ def initial_model(seed: int) -> IFSegModel:
     import torch
     from torch import nn
 
-    from train.config import PRESETS
-    from train.imagenet_trunk import folded_trunk, package_weights
-    from train.model import IFSegModel
+    from train.models.ofa.config import PRESETS
+    from train.models.ofa.model import IFSegModel
+    from train.pretraining.imagenet_trunk import folded_trunk, package_weights
 
     torch.manual_seed(seed)
     model = IFSegModel(PRESETS["micro"])
@@ -62,9 +62,9 @@ def pretrain(args: argparse.Namespace, say: Callable[[str], None]) -> None:
     import numpy as np
     import torch
 
-    from train import pretrain_stages as stages
-    from train.pretrain_data import collect
-    from train.pretrain_features import extract_all
+    from train.pretraining import stages
+    from train.pretraining.data import collect
+    from train.pretraining.features import extract_all
 
     if not (args.data / "msrc_v2").is_dir():
         raise CheckpointError(f"no pre-training data in {args.data}", hint="expected folders such as msrc_v2")
@@ -106,9 +106,9 @@ def pretrain(args: argparse.Namespace, say: Callable[[str], None]) -> None:
         for tensor in [*model.parameters(), *model.buffers()]:
             if tensor.is_floating_point():
                 tensor.copy_(tensor.half().float())
-    from train import pretrain_words
-    from train.checkpoint import Checkpoint, save_checkpoint
-    from train.tokenizer import WordTokenizer
+    from train.checkpoints.own import Checkpoint, save_checkpoint
+    from train.pretraining import word_lists as pretrain_words
+    from train.words.tokenizer import WordTokenizer
 
     aliases = {a: w for a, w in pretrain_words.ALIASES.items() if w in space.id_of and a not in space.id_of}
     entry = WordTokenizer(space.id_of, aliases).to_entry()

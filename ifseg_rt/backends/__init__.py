@@ -1,3 +1,1 @@
-"""Run times: ONNX Runtime between host arrays, and networks on the GPU for the device path."""
-
-from __future__ import annotations
+"""The libraries that run a network."""

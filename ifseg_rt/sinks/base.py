@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ifseg_rt.result import Result
-    from ifseg_rt.sources import Frame
+    from ifseg_rt.sources.base import Frame
 
 
 class Sink(Protocol):

@@ -11,7 +11,7 @@ from ifseg_rt.errors import IfsegError
 
 if TYPE_CHECKING:
     from ifseg_rt.result import Result
-    from ifseg_rt.sources import Frame, Source
+    from ifseg_rt.sources.base import Frame, Source
 
 
 def record(

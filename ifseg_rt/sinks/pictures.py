@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ifseg_rt.result import Result
-    from ifseg_rt.sources import Frame
+    from ifseg_rt.sources.base import Frame
 
 _JPEG = (".jpg", ".jpeg")
 _JPEG_QUALITY = 92

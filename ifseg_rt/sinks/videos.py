@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import cv2
 
 from ifseg_rt.errors import IfsegError
-from ifseg_rt.quiet import native_noise_hidden
+from ifseg_rt.native_noise import native_noise_hidden
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from ifseg_rt.result import Result
-    from ifseg_rt.sources import Frame
+    from ifseg_rt.sources.base import Frame
 
 # Codecs that every OpenCV wheel can encode; H.264 is in none of them.
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}

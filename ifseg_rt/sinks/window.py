@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from ifseg_rt.quiet import native_noise_hidden
+from ifseg_rt.native_noise import native_noise_hidden
 
 if TYPE_CHECKING:
     import numpy as np

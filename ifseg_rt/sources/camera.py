@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import cv2
 
 from ifseg_rt.errors import SourceError
-from ifseg_rt.quiet import native_noise_hidden
+from ifseg_rt.native_noise import native_noise_hidden
 from ifseg_rt.sources.base import Frame, SourceKind
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ifseg_rt.errors import SourceError
-from ifseg_rt.quiet import native_noise_hidden
+from ifseg_rt.native_noise import native_noise_hidden
 from ifseg_rt.sources.base import Frame, SourceKind
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from ifseg_rt.errors import SourceError
-from ifseg_rt.quiet import native_noise_hidden
+from ifseg_rt.native_noise import native_noise_hidden
 from ifseg_rt.sources.base import Frame, SourceKind
 
 VIDEO_SUFFIXES = frozenset(

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ifseg_rt.errors import ArtifactError, DeviceError
-from ifseg_rt.tensorrt.flavour import Flavour, release, title_of
-from ifseg_rt.tensorrt.machine import Gpu, Machine
+from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.tensorrt.installed import Flavour, release, title_of
 from ifseg_rt.tensorrt.schema import EngineArtifact, EngineBuild
 from ifseg_rt.tensorrt.sidecar import rebuild_hint
 

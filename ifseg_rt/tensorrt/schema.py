@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from ifseg_rt.artifact_schema import Artifact, FileRecord, Parity, TensorSpec, contradictions
+from ifseg_rt.artifact.schema import Artifact, FileRecord, Parity, TensorSpec, contradictions
 
 ENGINE_SCHEMA_VERSION = 1
 ENGINE_KIND = "ifseg-rt-engine"

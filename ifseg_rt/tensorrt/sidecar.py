@@ -6,11 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from ifseg_rt.artifact import file_record
-from ifseg_rt.artifact_schema import FileRecord
+from ifseg_rt.artifact.file_kinds import identify
+from ifseg_rt.artifact.schema import FileRecord
+from ifseg_rt.artifact.sealed_json import Form, write_sealed
+from ifseg_rt.artifact.sidecar import file_record
 from ifseg_rt.errors import ArtifactError
-from ifseg_rt.sealed import Form, write_sealed
-from ifseg_rt.tensorrt.identify import identify
 from ifseg_rt.tensorrt.schema import (
     ENGINE_KIND,
     ENGINE_SCHEMA_VERSION,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifseg_rt.artifact import file_record, write_artifact
-from ifseg_rt.artifact_schema import Artifact, CategoryRecord, Parity, Preprocess, Refinement, TensorSpec
+from ifseg_rt.artifact.schema import Artifact, CategoryRecord, Parity, Preprocess, Refinement, TensorSpec
+from ifseg_rt.artifact.sidecar import file_record, write_artifact
 
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 SIDE, GRID = 64, 4

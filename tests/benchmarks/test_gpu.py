@@ -10,15 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.gpu.__main__.processes import adaptation as gpu_adaptation
+from benchmarks.gpu.__main__.processes import kernels as gpu_kernels
+from benchmarks.gpu.__main__.processes import segmenter as gpu_segmenter
+from benchmarks.gpu.__main__.processes import torch_model as gpu_torch
 
-from benchmarks import gpu, gpu_adaptation, gpu_kernels, gpu_measure, gpu_segmenter, gpu_torch, untrained
-from benchmarks.children import MeasurementError
-from benchmarks.gpu_items import KINDS, PATHS, plan
-from benchmarks.gpu_tables import adaptation_table, gpu_table, kernel_table
-from benchmarks.made_models import MadeModels
+from benchmarks.gpu.__main__ import __main__ as gpu
+from benchmarks.gpu.__main__ import measure as gpu_measure
+from benchmarks.gpu.items import KINDS, PATHS, plan
+from benchmarks.gpu.tables import adaptation_table, gpu_table, kernel_table
+from benchmarks.making import untrained
+from benchmarks.making.children import MeasurementError
+from benchmarks.making.made_models import MadeModels
 from benchmarks.report import tables_of
-from ifseg_rt.cuda.launch import Kernels
-from ifseg_rt.tensorrt.machine import Gpu, Machine
+from ifseg_rt.kernels.launch import Kernels
+from ifseg_rt.machine import Gpu, Machine
 
 H200 = Machine("linux-x86_64", Gpu("NVIDIA H200", "9.0", 150 << 30, "13.0", "580.1"))
 NONE = Machine("linux-x86_64", None, "the driver finds no GPU")
@@ -234,9 +240,9 @@ def test_paths_of_pytorch_on_the_cpu(
 
 
 def test_both_paths_of_pytorch_label_alike(micro: Path) -> None:
-    from benchmarks.gpu_frozen import FrozenFrame
-    from benchmarks.plain import PlainSegmenter
-    from benchmarks.timing import synthetic_frames
+    from benchmarks.gpu.frozen import FrozenFrame
+    from benchmarks.speed.plain import PlainSegmenter
+    from benchmarks.speed.timing import synthetic_frames
     from train import load_model
 
     (frame,) = synthetic_frames(64, 64, 1)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import label_times
 from benchmarks.label_times import Case, labels_table, running_maximum, scores_of, ways_of
-from ifseg_rt.labels import upsample_labels
+from ifseg_rt.upsampling.labels import upsample_labels
 
 SMALL = Case("smooth", 5, 48, 64)
 

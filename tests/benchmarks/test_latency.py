@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import latency, measurement
-from benchmarks.children import MeasurementError, measure
-from benchmarks.made_models import MadeModels
-from benchmarks.measurement import shares
+from benchmarks import latency
+from benchmarks.making.children import MeasurementError, measure
+from benchmarks.making.made_models import MadeModels
+from benchmarks.speed import measurement
+from benchmarks.speed.measurement import shares
 
 QUICK = ["--frame", "48x64", "--runs", "2", "--warmup", "0", "--threads", "1"]
 

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import miou, product
-from benchmarks.miou_models import averagings_of, check_categories
+from benchmarks import miou
+from benchmarks.making import product
+from benchmarks.quality.models import averagings_of, check_categories
 from ifseg_rt.errors import IfsegError, UsageError
 
 

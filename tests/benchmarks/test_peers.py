@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import peer_run, peers, session_run
-from benchmarks.children import MeasurementError
-from benchmarks.peer_facts import PEERS
+from benchmarks.making.children import MeasurementError
+from benchmarks.peers.__main__ import __main__ as peers
+from benchmarks.peers.__main__ import run as peer_run
+from benchmarks.peers.facts import PEERS
+from benchmarks.speed.processes import session as session_run
 
 QUICK = ["--frame", "48x64", "--runs", "1", "--warmup", "0", "--threads", "1", "--classes", "3"]
 needs_transformers = pytest.mark.skipif(
@@ -70,7 +72,7 @@ def test_lines_are_kept_and_failures_stop_nothing(
 def test_every_peer_scores_every_category(name: str) -> None:
     import torch
 
-    from benchmarks.peer_models import build_peer
+    from benchmarks.peers.models import build_peer
 
     with torch.device("meta"):  # shapes only: nothing is computed
         model = build_peer(name, 3)

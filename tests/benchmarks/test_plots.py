@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from benchmarks import plots
-from benchmarks.chart import Curve, Scale, draw_chart
-from benchmarks.sweeps import SWEEPS, sweep_values
+from benchmarks.records.chart import Curve, Scale, draw_chart
+from benchmarks.speed.sweeps import SWEEPS, sweep_values
 
 
 def record(total: float, way: str = "segmenter", **key: Any) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from benchmarks import precisions
-from benchmarks.report_tables import precisions_table
-from train.checkpoint import save_checkpoint
-from train.config import PRESETS
+from benchmarks.records.tables import precisions_table
+from train.checkpoints.own import save_checkpoint
 from train.load import checkpoint_of, give_vocabulary
-from train.model import IFSegModel
-from train.tokenizer import WordTokenizer
-from train.vocabulary import Vocabulary
+from train.models.ofa.config import PRESETS
+from train.models.ofa.model import IFSegModel
+from train.words.tokenizer import WordTokenizer
+from train.words.vocabulary import Vocabulary
 
 WORDS = ("red", "green", "blue")
 

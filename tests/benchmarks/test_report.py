@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import report
-from benchmarks.report_tables import costs_table, latency_table, peers_table, speedup_table
+from benchmarks.records.tables import costs_table, latency_table, peers_table, speedup_table
 
 MACHINE = {"cpu": "Test CPU", "cores": 2, "system": "Linux", "python": "3.12", "packages": {"numpy": "2.0"}}
 

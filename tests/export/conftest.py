@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from train.config import PRESETS, ModelConfig
 from train.load import checkpoint_of, give_vocabulary, load_model
-from train.model import IFSegModel
-from train.tokenizer import WordTokenizer
-from train.vocabulary import Vocabulary
+from train.models.ofa.config import PRESETS, ModelConfig
+from train.models.ofa.model import IFSegModel
+from train.words.tokenizer import WordTokenizer
+from train.words.vocabulary import Vocabulary
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -97,7 +97,7 @@ def smallest(make_model: Callable[..., IFSegModel]) -> IFSegModel:
 @pytest.fixture(scope="session")
 def own_checkpoint(smallest: IFSegModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of our own format with words, as ``train.adapt`` writes it."""
-    from train.checkpoint import save_checkpoint
+    from train.checkpoints.own import save_checkpoint
 
     path = tmp_path_factory.mktemp("checkpoint") / "ckpt.pt"
     provenance = {"base": "micro", "steps": 5, "seed": 0, "final_loss": 0.5, "image_size": "96x128"}

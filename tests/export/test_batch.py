@@ -18,14 +18,14 @@ import torch
 
 from export import export_onnx, to_trt
 from export.batch import parse_batch
-from export.freeze import FrozenSegmenter
-from export.parity import _batches
+from export.frozen.segmenter import FrozenSegmenter
+from export.parity.graph import _batches
 from ifseg_rt import Segmenter
-from ifseg_rt.artifact import Artifact, read_artifact, sidecar_path, write_artifact
+from ifseg_rt.artifact.sidecar import Artifact, read_artifact, sidecar_path, write_artifact
 from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
-from ifseg_rt.tensorrt.flavour import find_flavour
+from ifseg_rt.tensorrt.installed import find_flavour
 from ifseg_rt.tensorrt.sidecar import read_engine
-from train.model import IFSegModel
+from train.models.ofa.model import IFSegModel
 
 SIZE = (64, 80)
 

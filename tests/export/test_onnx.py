@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from export import export_onnx
-from export.freeze import FrozenSegmenter
-from export.onnx_writer import write_onnx
-from ifseg_rt.artifact import Artifact, read_artifact, sidecar_path
-from train.model import IFSegModel
+from export.frozen.segmenter import FrozenSegmenter
+from export.graph.writer import write_onnx
+from ifseg_rt.artifact.sidecar import Artifact, read_artifact, sidecar_path
+from train.models.ofa.model import IFSegModel
 
 
 def run(path: Path, image: torch.Tensor, optimised: Path | None = None) -> list[np.ndarray]:

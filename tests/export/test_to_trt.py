@@ -17,19 +17,19 @@ from typing import Any
 
 import pytest
 
-from export import parity
-from export.pipeline import ExportSettings, export_model
+from export.parity.graph import graph as parity
+from export.products.onnx_model import ExportSettings, export_model
 from export.to_trt import main
 from ifseg_rt import Segmenter
-from ifseg_rt.artifact import read_artifact
+from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.errors import DeviceError
-from ifseg_rt.tensorrt import make
-from ifseg_rt.tensorrt.flavour import find_flavour
-from ifseg_rt.tensorrt.machine import this_machine
+from ifseg_rt.machine import this_machine
+from ifseg_rt.tensorrt.building import write as make
+from ifseg_rt.tensorrt.installed import find_flavour
 from ifseg_rt.tensorrt.sidecar import read_engine
-from train.checkpoint import save_checkpoint
+from train.checkpoints.own import save_checkpoint
 from train.load import checkpoint_of
-from train.model import IFSegModel
+from train.models.ofa.model import IFSegModel
 
 RTX = ["--runtime", "tensorrt_rtx"]
 

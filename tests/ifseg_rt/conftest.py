@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ifseg_rt.artifact import (
+from ifseg_rt.artifact.sidecar import (
     KIND,
     SCHEMA_VERSION,
     Artifact,

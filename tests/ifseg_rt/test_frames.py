@@ -12,7 +12,7 @@ from PIL import Image
 from ifseg_rt import Segmenter
 from ifseg_rt.errors import SourceError, UsageError
 from ifseg_rt.frames import as_color_frame
-from ifseg_rt.preprocess import Preprocessor
+from ifseg_rt.host.preprocess import Preprocessor
 
 
 @pytest.fixture(scope="module")

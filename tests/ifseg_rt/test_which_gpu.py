@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ifseg_rt import Segmenter, path_choice
-from ifseg_rt.artifact import read_artifact
-from ifseg_rt.backends import onnx_session
-from ifseg_rt.backends.onnx_network import OnnxNetwork
-from ifseg_rt.backends.onnx_runtime import session_or_error
-from ifseg_rt.backends.onnx_session import CPU, CUDA, TENSORRT, import_runtime, providers_for
-from ifseg_rt.cli import main
-from ifseg_rt.device_choice import DeviceChoice
+from ifseg_rt import Segmenter
+from ifseg_rt import choose_runner as path_choice
+from ifseg_rt.artifact.sidecar import read_artifact
+from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxNetwork
+from ifseg_rt.backends.onnx_runtime.on_host import session as onnx_session
+from ifseg_rt.backends.onnx_runtime.on_host import session_or_error
+from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT, import_runtime, providers_for
+from ifseg_rt.cli.arguments import main
 from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
+from ifseg_rt.machine import Gpu, Machine, this_platform
 from ifseg_rt.model_file import refit_engine
-from ifseg_rt.tensorrt import build
-from ifseg_rt.tensorrt.flavour import find_flavour
-from ifseg_rt.tensorrt.machine import Gpu, Machine, this_platform
-from ifseg_rt.tensorrt.rebuild import rebuild_engine
+from ifseg_rt.options import DeviceChoice
+from ifseg_rt.tensorrt.building import build
+from ifseg_rt.tensorrt.building.rebuild import rebuild_engine
+from ifseg_rt.tensorrt.installed import find_flavour
 
 GPUS = (Gpu("RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06", 0), Gpu("T4", "7.5", 16 << 30, "13.0", "580.65.06", 1))
 
@@ -38,8 +39,8 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
             return Machine(this_platform(), None, f"there is no GPU {index}", len(GPUS))
         return Machine(this_platform(), GPUS[index], None, len(GPUS))
 
-    monkeypatch.setattr("ifseg_rt.tensorrt.machine.this_machine", this_machine)
-    monkeypatch.setattr("ifseg_rt.tensorrt.rebuild.this_machine", this_machine)
+    monkeypatch.setattr("ifseg_rt.machine.this_machine", this_machine)
+    monkeypatch.setattr("ifseg_rt.tensorrt.building.rebuild.this_machine", this_machine)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
@@ -89,7 +90,7 @@ def test_a_gpu_that_is_not_there(model_path: Path, monkeypatch: pytest.MonkeyPat
     )
     assert str(caught.value.hint).startswith("nvidia-smi -L lists the GPUs; CUDA_VISIBLE_DEVICES would hide")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
-    monkeypatch.setattr("ifseg_rt.tensorrt.machine.this_machine", lambda index: Machine("linux-x86_64", None, "", 1))
+    monkeypatch.setattr("ifseg_rt.machine.this_machine", lambda index: Machine("linux-x86_64", None, "", 1))
     with pytest.raises(DeviceError, match=r'"tensorrt:7": expected tensorrt:0, since CUDA finds 1 GPU on') as caught:
         DeviceChoice.parse("tensorrt:7").require_gpu()
     assert str(caught.value.hint).endswith("CUDA_VISIBLE_DEVICES=3,1 hides and renumbers them")
@@ -115,7 +116,7 @@ def test_without_any_gpu_the_usual_reason_is_given(model_path: Path, monkeypatch
     if CUDA in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     none = Machine("linux-x86_64", None, "the driver is not installed")
-    monkeypatch.setattr("ifseg_rt.tensorrt.machine.this_machine", lambda index: none)
+    monkeypatch.setattr("ifseg_rt.machine.this_machine", lambda index: none)
     with pytest.raises(DeviceError, match=r'device "cuda:1" was asked for; this ONNX Runtime .* is built for the CPU'):
         Segmenter(model_path, device="cuda:1")
     with Segmenter(model_path, device="cpu", threads=1) as segmenter:
@@ -220,8 +221,8 @@ def test_the_device_path_tells_its_gpu(open_on: Callable[[int], Any]) -> None:
 @pytest.fixture
 def open_on(model_path: Path) -> Callable[[int], Any]:
     """A device path whose GPU is never used."""
-    from ifseg_rt.device_path import DevicePath
-    from ifseg_rt.frame_path import Averaging
+    from ifseg_rt.gpu.runner import DevicePath
+    from ifseg_rt.runner import Averaging
 
     @contextmanager
     def current() -> Any:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from train import load_model
-from train.config import ModelConfig
 from train.load import give_vocabulary
-from train.model import IFSegModel
-from train.vocabulary import Vocabulary
+from train.models.ofa.config import ModelConfig
+from train.models.ofa.model import IFSegModel
+from train.words.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

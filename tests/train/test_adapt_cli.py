@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from train import adapt, adaptation
+from train import adapt
 from train.adapt import main
-from train.checkpoint import read_checkpoint
+from train.adaptation.loop import loop as adaptation
+from train.checkpoints.own import read_checkpoint
 from train.load import MICRO, load_model
 
 needs_micro = pytest.mark.skipif(not MICRO.is_file(), reason="the shipped micro checkpoint is not in this tree")

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from train import adapt, checkpoint
+from train import adapt
 from train.adapt import main
+from train.checkpoints import own as checkpoint
 from train.load import MICRO
 
 pytestmark = pytest.mark.skipif(not MICRO.is_file(), reason="the shipped micro checkpoint is not in this tree")

@@ -17,12 +17,12 @@ import torch
 import train.load
 from ifseg_rt.errors import CheckpointError, UsageError, VocabularyError
 from train import load_model
-from train.checkpoint import file_sha256, save_checkpoint
-from train.config import PRESETS
+from train.checkpoints.ofa_layout import infer_config
+from train.checkpoints.own import file_sha256, save_checkpoint
 from train.load import checkpoint_of
-from train.model import IFSegModel
-from train.ofa_layout import infer_config
-from train.vocabulary import Vocabulary
+from train.models.ofa.config import PRESETS
+from train.models.ofa.model import IFSegModel
+from train.words.vocabulary import Vocabulary
 
 Change = Callable[[dict[str, Any]], object]
 

@@ -85,7 +85,7 @@ def test_bugs_are_one_line_too(run: Any, pictures: Path, monkeypatch: pytest.Mon
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("surprise")
 
-    monkeypatch.setattr("ifseg_rt.host_path.upsample_labels", broken)
+    monkeypatch.setattr("ifseg_rt.host.runner.upsample_labels", broken)
     code, _, err = run(pictures / "one.png")
     assert code == 1
     assert "error: unexpected RuntimeError: surprise" in err

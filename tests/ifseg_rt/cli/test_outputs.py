@@ -167,6 +167,6 @@ def test_painting_where_the_labels_are_made_or_here_is_the_same(
 
 def test_nothing_is_painted_for_nobody(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera, "_open_capture", lambda device: FakeCamera(500))
-    monkeypatch.setattr("ifseg_rt.draw.blend", lambda *_: pytest.fail("painted"))
+    monkeypatch.setattr("ifseg_rt.drawing.overlay.blend", lambda *_: pytest.fail("painted"))
     code, lines, err = run("--camera", "0", "--max-frames", "2")
     assert (code, len(lines)) == (0, 2), err

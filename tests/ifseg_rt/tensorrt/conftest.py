@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from ifseg_rt.errors import DeviceError
-from ifseg_rt.tensorrt.flavour import Flavour, find_flavour
-from ifseg_rt.tensorrt.machine import Gpu, Machine
-from ifseg_rt.tensorrt.make import make_engine
-from ifseg_rt.tensorrt.settings import BuildSettings
+from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.tensorrt.building.settings import BuildSettings
+from ifseg_rt.tensorrt.building.write import make_engine
+from ifseg_rt.tensorrt.installed import Flavour, find_flavour
 
 RTX_3060 = Gpu("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06")
 NO_GPU = "the NVIDIA driver is not installed (its library libcuda.so.1 is missing)"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ifseg_rt.errors import DeviceError
-from ifseg_rt.tensorrt.current_gpu import current_gpu
-from ifseg_rt.tensorrt.machine import Gpu, Machine, describe_machine
+from ifseg_rt.machine import Gpu, Machine, describe_machine
+from ifseg_rt.tensorrt.building.current_gpu import current_gpu
 
 
 class Driver:

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ifseg_rt.artifact import read_artifact
+from ifseg_rt.artifact.file_kinds import identify
+from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.errors import ArtifactError
-from ifseg_rt.tensorrt.flavour import Flavour
-from ifseg_rt.tensorrt.identify import identify
+from ifseg_rt.tensorrt.installed import Flavour
 from ifseg_rt.tensorrt.schema import EngineArtifact, EngineParity
 from ifseg_rt.tensorrt.sidecar import engine_sidecar_path, read_engine, write_engine_sidecar
 

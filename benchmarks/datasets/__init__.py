@@ -1,0 +1,1 @@
+"""Labelled pictures in the layouts they are published in."""

@@ -1,0 +1,1 @@
+"""Everything that only a machine with an NVIDIA GPU can measure: ``python -m benchmarks.gpu``."""

@@ -1,0 +1,1 @@
+"""How good masks are: evaluation, metrics, contact sheets."""

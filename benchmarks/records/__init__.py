@@ -1,0 +1,1 @@
+"""Measured records, and the tables and charts made of them."""

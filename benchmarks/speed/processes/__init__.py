@@ -1,0 +1,1 @@
+"""Measurements of time, each a process of its own."""

@@ -1,0 +1,1 @@
+"""The ONNX graph: written, edited, quantised."""

@@ -1,0 +1,1 @@
+"""Does what was exported compute the same as the model?"""

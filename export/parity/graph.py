@@ -1,0 +1,284 @@
+"""Does the exported graph compute what the model computes? Measured on pictures through the whole product path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from export.graph.writer import INPUT_NAME
+from export.parity.agreement import LabelAgreement
+from ifseg_rt.artifact.sidecar import Parity, Preprocess
+from ifseg_rt.errors import ExportError
+from ifseg_rt.host.preprocess import Preprocessor
+from ifseg_rt.upsampling.labels import upsample_labels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from export.frozen.precision import Precision
+    from export.frozen.segmenter import FrozenSegmenter
+    from export.pictures import Picture
+    from train.models.ofa.model import IFSegModel
+
+# float32 noise of the model itself is about 2e-5 on logits; a wrong operator is off by far more than 1e-3.
+LOGIT_TOLERANCE = 1e-3
+LABEL_TOLERANCE = 0.999
+# Low precision: root mean square of the error, relative to the spread of the logits. Seen with micro on real and
+# synthetic pictures: 0.2% (fp16), 5% (bf16, which carries 8 bits), 0.6% (int8; 4% with a network as small as mini); an
+# operator gone wrong gives tens of percent.
+RELATIVE_TOLERANCE: dict[str, float] = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.15, "int8": 0.1, "int8_fp16": 0.15}
+# Below this share of equal labels a faster precision is not worth it, and the command says so.
+WORTHWHILE_AGREEMENT = 0.98
+# A patch is decided when its best category leads by more than this many times the tolerated error: such a patch has no
+# reason to change its label.
+DECIDED_MARGIN = 4
+# ONNX Runtime's CPU provider has no bfloat16 convolution: the module the graph was written from stands in for it.
+_NOT_IN_ONNX_RUNTIME = frozenset({"bf16"})
+_ERRORS_ONLY = 3
+
+
+class ParityError(ExportError):
+    """A graph or an engine computes something else than the model."""
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Model and graph compared, labels at the resolution of the pictures.
+
+    Attributes:
+        precision: of the graph; the model always computes in float32.
+        computed_by: what ran the graph: ``onnxruntime``, or ``torch`` for a precision that it has no kernels for.
+        max_logit_difference: largest absolute difference over all pictures, patches and categories.
+        relative_logit_error: root mean square of the difference over the standard deviation of the logits.
+        decided_agreement: share of equal labels among patches whose label no tolerated error can change.
+        label_agreement: share of pixels with equal labels, refined, over all pictures.
+        label_agreement_unrefined: likewise, labels from the raw logits.
+        worst_picture: the picture with the smallest agreement, and that agreement.
+        worst_class: the category whose pixels agree least, and that agreement.
+        pictures: how many were compared.
+        mean_iou: mIoU of the refined masks with the model's as the truth: what a precision costs in the measure of
+            segmentation, where nothing is annotated.
+    """
+
+    max_logit_difference: float
+    label_agreement: float
+    label_agreement_unrefined: float
+    worst_picture: tuple[str, float]
+    worst_class: tuple[str, float]
+    pictures: int
+    precision: Precision = "fp32"
+    computed_by: Literal["onnxruntime", "torch"] = "onnxruntime"
+    relative_logit_error: float = 0.0
+    decided_agreement: float = 1.0
+    mean_iou: float = 1.0
+
+    def record(self) -> Parity:
+        """What the sidecar keeps."""
+        return Parity(self.max_logit_difference, self.label_agreement, self.pictures)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @property
+    def doubt(self) -> str | None:
+        """What speaks against a precision that is within its tolerance, or ``None``."""
+        if self.label_agreement >= WORTHWHILE_AGREEMENT:
+            return None
+        return (
+            f"{self.precision} changes {1 - self.label_agreement:.1%} of the labels (mIoU {self.mean_iou:.3f} to the "
+            "model's masks); compare on pictures of your own (--pictures FOLDER), or take a wider precision"
+        )
+
+    def check(self) -> None:
+        """Refuses a graph that computes something else.
+
+        Raises:
+            ParityError: a difference beyond tolerance, or values that are not finite.
+        """
+        if self.precision == "fp32":
+            self._check_exact()
+        tolerance = RELATIVE_TOLERANCE[self.precision]
+        if not self.relative_logit_error <= tolerance:
+            raise ParityError(
+                f"the {self.precision} graph does not compute the same as the model: the logits are off by "
+                f"{self.relative_logit_error:.2%} of their spread, at most {tolerance:.1%} is allowed",
+                hint=None if self.precision == "fp32" else "export it with --precision fp32",
+            )
+        if not self.decided_agreement >= LABEL_TOLERANCE:
+            raise ParityError(
+                f"the {self.precision} graph does not label as the model does: of the patches with a clear winner "
+                f"{self.decided_agreement:.3%} agree, at least {LABEL_TOLERANCE:.1%} must (worst: picture "
+                f"{self.worst_picture[0]}, class {self.worst_class[0]!r})"
+            )
+
+    def _check_exact(self) -> None:
+        if not self.max_logit_difference <= LOGIT_TOLERANCE:
+            raise ParityError(
+                f"the exported graph does not compute the same as the model: logits differ by up to "
+                f"{self.max_logit_difference:.2g}, at most {LOGIT_TOLERANCE:g} is allowed"
+            )
+        agreement = min(self.label_agreement, self.label_agreement_unrefined)
+        if not agreement >= LABEL_TOLERANCE:
+            raise ParityError(
+                f"the exported graph does not label as the model does: {agreement:.4%} of the pixels agree, at least "
+                f"{LABEL_TOLERANCE:.1%} must (worst: picture {self.worst_picture[0]}, class {self.worst_class[0]!r})",
+                hint="a difference in labels alone comes from patches that look nearly alike; check on real pictures "
+                "with --pictures FOLDER",
+            )
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Of one picture: logits ``[n, C]`` and refined probabilities ``[C, h, w]``."""
+
+    logits: NDArray[np.float32]
+    refined: NDArray[np.float32]
+
+
+class LogitErrors:
+    """Differences of two sets of logits ``[pictures, n, C]``; a NaN in either makes every figure NaN or zero."""
+
+    def __init__(self, expected: NDArray[np.float32], found: NDArray[np.float32]) -> None:
+        self._expected, self._found = expected, found
+        self._spread = float((expected - expected.mean(axis=-1, keepdims=True)).std())
+
+    def largest(self) -> float:
+        return float(np.abs(self._expected - self._found).max())
+
+    def relative(self) -> float:
+        rms = float(np.sqrt(np.square(self._expected - self._found, dtype=np.float64).mean()))
+        # One category has no spread, and no label to get wrong: then the error counts as it is.
+        return rms / self._spread if self._spread > 0 else rms
+
+    def decided_agreement(self, margin: float) -> float:
+        """Among patches whose best category leads by ``margin`` times the spread; 1 where there is none."""
+        if self._expected.shape[-1] == 1:
+            return 1.0
+        top = np.sort(self._expected, axis=-1)[..., -2:]
+        decided = top[..., 1] - top[..., 0] > margin * self._spread
+        equal = self._expected.argmax(axis=-1) == self._found.argmax(axis=-1)
+        return float(equal[decided].mean()) if decided.any() else 1.0
+
+
+def measure_parity(
+    model: IFSegModel,
+    frozen: FrozenSegmenter,
+    onnx_path: Path,
+    preprocess: Preprocess,
+    pictures: Sequence[Picture],
+    names: Sequence[str],
+) -> ParityReport:
+    """Runs all pictures through PyTorch, then through ONNX Runtime, and compares.
+
+    One after the other: in one process both would fight over the same cores.
+
+    Args:
+        model: the model that was exported, in evaluation mode on the CPU.
+        frozen: its frozen form; gives batch, grid and refinement settings.
+        onnx_path: the graph.
+        preprocess: as in the sidecar.
+        pictures: at least one.
+        names: category names.
+    """
+    prepare = Preprocessor(preprocess)
+    # Copies: the preprocessor fills the same buffer again.
+    inputs = np.concatenate([prepare(frame, "bgr").copy() for _, frame in pictures])
+    expected = _run_model(model, frozen, inputs)
+    in_torch = frozen.precision in _NOT_IN_ONNX_RUNTIME
+    sizes = batch_sizes(frozen)
+    found = _run_frozen(frozen, inputs) if in_torch else _run_graph(onnx_path, sizes, inputs)
+
+    tolerance = RELATIVE_TOLERANCE[frozen.precision]
+    errors = LogitErrors(np.stack([scores.logits for scores in expected]), np.stack([s.logits for s in found]))
+    refined, plain = LabelAgreement(names), LabelAgreement(names)
+    for (name, frame), *both in zip(pictures, expected, found, strict=True):
+        height, width = frame.shape[:2]
+        refined.add(name, *(upsample_labels(scores.refined, height, width) for scores in both))
+        plain.add(name, *(upsample_labels(_planes(scores.logits, frozen.grid), height, width) for scores in both))
+    return ParityReport(
+        max_logit_difference=errors.largest(),
+        label_agreement=refined.share,
+        label_agreement_unrefined=plain.share,
+        worst_picture=refined.worst_picture,
+        worst_class=refined.worst_class,
+        pictures=len(pictures),
+        precision=frozen.precision,
+        computed_by="torch" if in_torch else "onnxruntime",
+        relative_logit_error=errors.relative(),
+        decided_agreement=errors.decided_agreement(DECIDED_MARGIN * tolerance),
+        mean_iou=refined.mean_iou,
+    )
+
+
+def _run_model(model: IFSegModel, frozen: FrozenSegmenter, inputs: NDArray[np.float32]) -> list[_Scores]:
+    import torch
+
+    from train.models.refinement import neighbours, refine
+
+    out = []
+    with torch.inference_mode():
+        for batch in _batches(inputs, batch_sizes(frozen)):
+            features = model.features(torch.from_numpy(batch))
+            logits = model.patch_rows(model.all_logits(model.project(features), frozen.grid))
+            refined = refine(logits.softmax(-1), neighbours(features, frozen.neighbours), frozen.rounds)
+            for one, smooth in zip(logits.numpy(), refined.numpy(), strict=True):
+                out.append(_Scores(one, _planes(smooth, frozen.grid)))
+    return out[: len(inputs)]
+
+
+def _run_graph(onnx_path: Path, sizes: tuple[int, ...], inputs: NDArray[np.float32]) -> list[_Scores]:
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
+        out = []
+        for batch in _batches(inputs, sizes):
+            refined, logits = session.run(["probabilities", "logits"], {INPUT_NAME: batch})
+            out += [_Scores(one, smooth) for one, smooth in zip(logits, refined, strict=True)]
+    except Exception as error:  # ONNX Runtime raises a different class for every status code
+        raise ExportError(f"ONNX Runtime {onnxruntime.__version__} does not run the exported graph: {error}") from error
+    return out[: len(inputs)]
+
+
+def _run_frozen(frozen: FrozenSegmenter, inputs: NDArray[np.float32]) -> list[_Scores]:
+    import torch
+
+    out = []
+    with torch.inference_mode():
+        for batch in _batches(inputs, batch_sizes(frozen)):
+            refined, logits, _ = frozen(torch.from_numpy(batch))
+            out += [_Scores(one, smooth) for one, smooth in zip(logits.numpy(), refined.numpy(), strict=True)]
+    return out[: len(inputs)]
+
+
+def batch_sizes(frozen: FrozenSegmenter) -> tuple[int, ...]:
+    """Numbers of pictures per call to compare with: the only one, or both ends of the range."""
+    return (frozen.batch,) if frozen.smallest_batch is None else (frozen.smallest_batch, frozen.batch)
+
+
+def _batches(inputs: NDArray[np.float32], sizes: tuple[int, ...]) -> list[NDArray[np.float32]]:
+    """Full batches of all sizes in turn; the last one is filled up with its own last picture."""
+    out: list[NDArray[np.float32]] = []
+    start, size_of = 0, cycle(sizes)
+    while start < len(inputs):
+        size = next(size_of)
+        batch = inputs[start : start + size]
+        start += size
+        missing = size - len(batch)
+        out.append(np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch)
+    return out
+
+
+def _planes(rows: NDArray[np.float32], grid: tuple[int, int]) -> NDArray[np.float32]:
+    """``[n, C]`` -> ``[C, h, w]``."""
+    return np.ascontiguousarray(rows.T).reshape(-1, *grid)

@@ -1,0 +1,234 @@
+"""From a checkpoint or an exported model to an engine: built, compared, described, and only then put in place."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from export.parity.graph import ParityError
+from export.pictures import parity_pictures
+from export.products.onnx_model import ExportSettings, check_target, export_model, freeze_model
+from ifseg_rt.artifact.sidecar import read_artifact, sidecar_path
+from ifseg_rt.errors import ExportError, IfsegError, UsageError
+from ifseg_rt.machine import Machine
+from ifseg_rt.tensorrt.building.progress import BuildProgress
+from ifseg_rt.tensorrt.building.settings import BuildSettings
+from ifseg_rt.tensorrt.building.write import make_engine, put_in_place
+from ifseg_rt.tensorrt.installed import Flavour
+from ifseg_rt.tensorrt.schema import EngineArtifact, EngineParity
+from ifseg_rt.tensorrt.sidecar import ENGINE_SUFFIXES, engine_sidecar_path, write_engine_sidecar
+
+if TYPE_CHECKING:
+    from export.parity.engine import EngineReport, Runner
+    from export.pictures import Picture
+    from train.models.ofa.model import IFSegModel
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """What builds engines, and who is told.
+
+    Attributes:
+        flavour: the TensorRT.
+        machine: facts of this machine.
+        wishes: settings of the builder.
+        progress: told of the builder's phases.
+        on_stage: told what is being done.
+        on_note: told what else is worth knowing.
+    """
+
+    flavour: Flavour
+    machine: Machine
+    wishes: BuildSettings
+    progress: BuildProgress
+    on_stage: Callable[[str], None]
+    on_note: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class MadeEngine:
+    """A finished engine.
+
+    Attributes:
+        path: the engine.
+        onnx: the ONNX model it was built from.
+        artifact: its sealed sidecar.
+        onnx_parity: PyTorch against ONNX, as measured by the export.
+        engine_parity: the engine against its reference, or why there is no comparison.
+    """
+
+    path: Path
+    onnx: Path
+    artifact: EngineArtifact
+    onnx_parity: dict[str, Any]
+    engine_parity: dict[str, Any]
+
+
+def check_engine_target(path: Path) -> None:
+    """Refuses a place that cannot become an engine, before minutes of work.
+
+    Raises:
+        UsageError: not an engine's suffix, or in a folder that does not exist.
+    """
+    if path.suffix.lower() not in ENGINE_SUFFIXES:
+        raise UsageError(f"the output must end in {', '.join(sorted(ENGINE_SUFFIXES))}, found {path.name!r}")
+    check_target(path.with_suffix(".onnx"))
+    for target in (path, engine_sidecar_path(path)):
+        if target.is_dir():
+            raise UsageError(f"{target} is a folder; expected the name of a file to write")
+
+
+def engine_from_model(
+    model: IFSegModel,
+    target: Path,
+    settings: ExportSettings,
+    bench: Workbench,
+    *,
+    provenance: Mapping[str, object] | None = None,
+) -> MadeEngine:
+    """Exports ``model``, builds its engine and puts engine, ONNX model and both sidecars beside each other.
+
+    On any failure nothing is written and nothing that existed is touched.
+
+    Args:
+        model: with its vocabulary set; it is not changed.
+        target: the engine file; the ONNX model gets its name with ``.onnx``.
+        settings: of the export.
+        bench: what builds.
+        provenance: added to the model's own.
+
+    Raises:
+        IfsegError: see :func:`export.products.onnx_model.export_model` and :func:`ifseg_rt.tensorrt.building.build.build_engine`;
+            a ``ParityError`` names the first layer that diverges.
+    """
+    if model.training or model.prompt_ids.device.type != "cpu":
+        model = copy.deepcopy(model).cpu().eval()
+    pictures = parity_pictures(settings.pictures)
+    onnx_name = target.with_suffix(".onnx").name
+    with _scratch(target) as folder, _explained(model, settings, pictures[0], bench):
+        exported = export_model(model, folder / onnx_name, settings, provenance=provenance, on_stage=bench.on_stage)
+        if (doubt := exported.report.doubt) is not None:
+            bench.on_note(f"warning: {doubt}")
+        draft = folder / target.name
+        engine = _build(exported.path, draft, bench)
+        engine, report = _compared(
+            engine, draft, pictures, bench, kind="torch", reference=lambda: _in_torch(model, settings, engine)
+        )
+        data = [folder / record.name for record in exported.artifact.files[:0:-1]]
+        put_in_place(
+            [*data, exported.path, sidecar_path(exported.path), draft, engine_sidecar_path(draft)], target.parent
+        )
+    return MadeEngine(target, target.with_name(onnx_name), engine, exported.report.to_dict(), report)
+
+
+def engine_from_onnx(onnx: Path, target: Path, pictures_folder: Path | None, bench: Workbench) -> MadeEngine:
+    """Builds the engine of an exported model as it is; on any failure nothing is written.
+
+    Args:
+        onnx: the model; its sidecar lies beside it.
+        target: the engine file.
+        pictures_folder: folder of pictures for the comparison; ``None`` for the shipped ones.
+        bench: what builds.
+
+    Raises:
+        IfsegError: see :func:`ifseg_rt.tensorrt.building.build.build_engine`; the model or its sidecar is damaged.
+    """
+    artifact = read_artifact(onnx)
+    pictures = parity_pictures(pictures_folder)
+    with _scratch(target) as folder:
+        draft = folder / target.name
+        engine = _build(onnx, draft, bench)
+        engine, report = _compared(
+            engine, draft, pictures, bench, kind="onnx", reference=lambda: _in_onnx_runtime(onnx)
+        )
+        put_in_place([draft, engine_sidecar_path(draft)], target.parent)
+    return MadeEngine(target, onnx, engine, msgspec.to_builtins(artifact.parity), report)
+
+
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A folder beside ``target``, so that finished files only have to be renamed."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise ExportError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _explained(model: IFSegModel, settings: ExportSettings, picture: Picture, bench: Workbench) -> Iterator[None]:
+    """Adds to a parity failure the first layer that diverges."""
+    try:
+        yield
+    except ParityError as error:
+        from export.parity.divergence import explain_divergence
+
+        bench.on_stage("looking for the layer where it goes wrong")
+        try:
+            found = explain_divergence(model, settings, picture)
+        except IfsegError:
+            raise error from None
+        raise ParityError(f"{error}; {found}", hint=error.hint) from error
+
+
+def _build(onnx: Path, draft: Path, bench: Workbench) -> EngineArtifact:
+    bench.on_stage(f"building {draft.name} with {bench.flavour.title}")
+    return make_engine(onnx, draft, bench.wishes, bench.flavour, machine=bench.machine, progress=bench.progress)
+
+
+def _compared(
+    engine: EngineArtifact,
+    draft: Path,
+    pictures: list[Picture],
+    bench: Workbench,
+    *,
+    kind: Literal["torch", "onnx"],
+    reference: Callable[[], Any],
+) -> tuple[EngineArtifact, dict[str, Any]]:
+    """The engine's sidecar with the comparison in it, written again; and the report for people."""
+    from export.parity.engine import compare_engine, run_model, why_not_compared
+
+    reason = why_not_compared(engine, bench.flavour, bench.machine, reference=kind)
+    if reason is not None or bench.machine.gpu is None:
+        bench.on_note(f"not comparing the engine itself: {reason}")
+        record, report = EngineParity(skipped=reason), {"skipped": reason}
+    else:
+        device = bench.machine.gpu.name
+        bench.on_stage(f"comparing the engine on {len(pictures)} pictures on {device}")
+        with reference() as expected, run_model(draft, device=f"cuda:{bench.machine.gpu.index}") as found:
+            measured: EngineReport = compare_engine(
+                found,
+                expected,
+                pictures,
+                engine.model.category_names,
+                kind=kind,
+                precision=engine.model.precision,
+                device=device,
+            )
+        measured.check()
+        record, report = measured.record(), measured.to_dict()
+    described = msgspec.structs.replace(engine, parity=record)
+    return write_engine_sidecar(described, engine_sidecar_path(draft)), report
+
+
+@contextmanager
+def _in_torch(model: IFSegModel, settings: ExportSettings, engine: EngineArtifact) -> Iterator[Runner]:
+    from export.parity.engine import run_module
+
+    module = freeze_model(model, settings, precision="fp32")
+    yield run_module(module, engine.model.preprocess)
+
+
+@contextmanager
+def _in_onnx_runtime(onnx: Path) -> Iterator[Runner]:
+    from export.parity.engine import run_model
+
+    with run_model(onnx, device="cpu") as runner:
+        yield runner

@@ -1,0 +1,165 @@
+"""The exported model: ``model.onnx`` and its checked sidecar ``model.json``.
+
+The sidecar says everything the run time has to know (categories, pre-processing as data, shapes, refinement settings)
+and everything that proves the two files belong together (sizes, SHA-256, and a seal over the sidecar itself).
+The engine knows nothing else about the model: any network that fills this contract runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ifseg_rt.artifact.schema import (
+    KIND,
+    OPEN_AXIS,
+    SCHEMA_VERSION,
+    Artifact,
+    CategoryRecord,
+    FileRecord,
+    Parity,
+    Preprocess,
+    Refinement,
+    TensorSpec,
+    contradictions,
+)
+from ifseg_rt.artifact.sealed_json import Form, write_sealed
+from ifseg_rt.errors import ArtifactError
+
+__all__ = [
+    "KIND",
+    "OPEN_AXIS",
+    "SCHEMA_VERSION",
+    "Artifact",
+    "CategoryRecord",
+    "FileRecord",
+    "Parity",
+    "Preprocess",
+    "Refinement",
+    "TensorSpec",
+    "file_record",
+    "read_artifact",
+    "sidecar_path",
+    "write_artifact",
+]
+
+_FORM = Form(Artifact, KIND, SCHEMA_VERSION, "a model", "export")
+_EXPORT_AGAIN = "export it again: python -m export.to_onnx ckpt.pt -o {name}"
+_ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
+_CHECKPOINT_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".safetensors"})
+
+
+def sidecar_path(model_path: str | Path) -> Path:
+    """The sidecar of a model: the same path with the suffix ``.json``."""
+    return Path(model_path).with_suffix(".json")
+
+
+def file_record(path: str | Path) -> FileRecord:
+    """Measure a file for the sidecar: plain name, size in bytes, SHA-256."""
+    path = Path(path)
+    return FileRecord(name=path.name, bytes=path.stat().st_size, sha256=_sha256(path))
+
+
+def read_artifact(model_path: str | Path) -> Artifact:
+    """Read and verify the artifact of ``model.onnx``; its sidecar is ``model.json`` beside it.
+
+    Raises:
+        ArtifactError: the model or the sidecar is missing, foreign, of another schema version, edited or truncated.
+            The message says what was expected and what was found.
+    """
+    model = Path(model_path)
+    _refuse_other_formats(model)
+    if not model.is_file():
+        raise ArtifactError(f"there is no model file {model}", hint=_EXPORT_AGAIN.format(name=model.name))
+    sidecar = sidecar_path(model)
+    artifact = _decode(sidecar, model)
+    _check_meaning(artifact, sidecar)
+    _check_files(artifact, model)
+    return artifact
+
+
+def write_artifact(artifact: Artifact, sidecar: str | Path) -> Artifact:
+    """Seal ``artifact``, write it to ``sidecar`` in one atomic step and return the sealed copy.
+
+    Raises:
+        ArtifactError: the fields contradict each other; nothing is written.
+    """
+    sidecar = Path(sidecar)
+    _check_meaning(artifact, sidecar)
+    return write_sealed(artifact, sidecar)
+
+
+def _refuse_other_formats(model: Path) -> None:
+    suffix = model.suffix.lower()
+    if suffix == ".onnx":
+        return
+    if suffix in _ENGINE_SUFFIXES:
+        twin = model.with_suffix(".onnx")
+        beside = f"use {twin}" if twin.is_file() else "use the .onnx file it was built from"
+        raise ArtifactError(f"{model} is an engine; expected the .onnx model", hint=beside)
+    if suffix in _CHECKPOINT_SUFFIXES:
+        raise ArtifactError(
+            f"{model} is a checkpoint; the run time expects an exported .onnx model",
+            hint=f"export it first: python -m export.to_onnx {model} -o {model.with_suffix('.onnx').name}",
+        )
+    if suffix == ".json":
+        raise ArtifactError(
+            f"{model} is a sidecar; expected the model beside it", hint=f"use {model.with_suffix('.onnx')}"
+        )
+    raise ArtifactError(f"{model} is not a model this build can run: expected a file ending in .onnx or .engine")
+
+
+def _decode(sidecar: Path, model: Path) -> Artifact:
+    again = _EXPORT_AGAIN.format(name=model.name)
+    try:
+        raw = sidecar.read_bytes()
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{model} has no sidecar: expected {sidecar.name} beside it, found none",
+            hint=f"copy {sidecar.name} together with {model.name}, or {again}",
+        ) from None
+    except OSError as error:
+        raise ArtifactError(f"cannot read the sidecar {sidecar}: {error.strerror}") from error
+    return _FORM.decode(raw, sidecar, again)
+
+
+def _check_meaning(artifact: Artifact, sidecar: Path) -> None:
+    problem = next(iter(contradictions(artifact)), None)
+    if problem is not None:
+        raise ArtifactError(f"{sidecar} contradicts itself: {problem}")
+
+
+def _check_files(artifact: Artifact, model: Path) -> None:
+    again = _EXPORT_AGAIN.format(name=model.name)
+    # The first record is the model itself, proven by its hash: both files may be renamed together.
+    for path, record in zip(
+        [model, *(model.parent / record.name for record in artifact.files[1:])], artifact.files, strict=True
+    ):
+        try:
+            size = path.stat().st_size
+            if size != record.bytes:
+                raise ArtifactError(
+                    f"{path} is not the file its sidecar describes: expected {record.bytes} bytes, found {size}",
+                    hint=f"copy {path.name} and {sidecar_path(model).name} again as a pair, or {again}",
+                )
+            digest = _sha256(path)
+        except FileNotFoundError:
+            raise ArtifactError(
+                f"{path} is missing: {sidecar_path(model).name} lists it as part of the model", hint=again
+            ) from None
+        except OSError as error:
+            raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+        if digest != record.sha256:
+            raise ArtifactError(
+                f"{path} is not the file its sidecar describes: "
+                f"expected SHA-256 {record.sha256[:12]}..., found {digest[:12]}...",
+                hint=f"copy {path.name} and {sidecar_path(model).name} again as a pair, or {again}",
+            )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""ONNX Runtime: between host arrays, and over GPU memory."""

@@ -1,0 +1,104 @@
+"""Keeps what TensorRT-RTX compiled for this GPU, so that opening an engine again takes moments."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ifseg_rt.tensorrt.loading import CheckedEngine
+
+_LOG = logging.getLogger(__name__)
+_WAIT = 60  # seconds; reading and writing take milliseconds
+_KEPT = 32  # files per version and device: the oldest go
+
+
+def cache_file(checked: CheckedEngine) -> Path:
+    """Where the compiled kernels of one engine lie, for one version of TensorRT-RTX on one kind of GPU."""
+    import platformdirs
+
+    from ifseg_rt.cli.make_model import CACHE_VARIABLE
+
+    chosen = os.environ.get(CACHE_VARIABLE)
+    base = Path(chosen) if chosen else platformdirs.user_cache_path("ifseg-rt")
+    gpu = checked.machine.gpu
+    device = "unknown" if gpu is None else f"{gpu.name}-sm{gpu.compute_capability}"
+    folder = f"{checked.flavour.name}-{checked.flavour.version}-{device}"
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", folder).strip("-")
+    return base / "compiled" / name / f"{checked.artifact.engine.sha256[:32]}.bin"
+
+
+def open_cache(config: Any, path: Path) -> tuple[Any, bytes]:  # noqa: ANN401 - an IRuntimeConfig, an IRuntimeCache
+    """A cache filled with what is known. One that cannot be read or that TensorRT-RTX refuses costs time, nothing else.
+
+    Returns:
+        The cache, or ``None`` where none can be made; and the bytes that it was filled with.
+    """
+    cache = config.create_runtime_cache()
+    if cache is None:
+        _LOG.debug("TensorRT-RTX gives no runtime cache")
+        return None, b""
+    known = _read(path)
+    if known and not cache.deserialize(known):
+        _LOG.debug("the runtime cache %s is of another driver or version; starting an empty one", path)
+        known = b""
+    return cache, known
+
+
+def store(cache: Any, path: Path, known: bytes) -> bytes:  # noqa: ANN401
+    """Writes what was compiled, unless the file has it already. Failing costs time at the next start, nothing else.
+
+    Returns:
+        What the file holds now, as far as known.
+    """
+    try:
+        serialised = cache.serialize()
+        content = b"" if serialised is None else bytes(memoryview(serialised))
+        if content and content != known:
+            with _locked(path):
+                _replace(path, content)
+                _forget_oldest(path.parent)
+            return content
+    except (OSError, RuntimeError) as error:  # the second is what the bindings raise
+        _LOG.debug("the runtime cache %s cannot be kept: %s", path, error)
+    return known
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with _locked(path):
+            return path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        _LOG.debug("the runtime cache %s cannot be read: %s", path, error)
+        return b""
+
+
+def _forget_oldest(folder: Path) -> None:
+    files = sorted(folder.glob("*.bin"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in files[_KEPT:]:
+        file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One lock per folder; ``filelock.Timeout`` is an ``OSError`` too."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.parent / "lock", timeout=_WAIT):
+        yield

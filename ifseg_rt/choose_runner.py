@@ -1,0 +1,203 @@
+"""Chooses how a model is run: which run time, on the GPU throughout or around the host. Every fallback says why."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ifseg_rt.errors import DeviceError, UsageError
+from ifseg_rt.host.runner import HostPath
+from ifseg_rt.options import DeviceChoice
+from ifseg_rt.runner import Extras
+
+if TYPE_CHECKING:
+    from ifseg_rt.gpu.device import Gpu
+    from ifseg_rt.gpu.network import DeviceNetwork
+    from ifseg_rt.gpu.runner import DevicePath
+    from ifseg_rt.model_file import ModelFile
+    from ifseg_rt.runner import Averaging, FramePath
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a model shall be run.
+
+    Attributes:
+        device: where.
+        threads: CPU threads of the run time; ``None`` for its own choice.
+        cuda_graph: record frames on the GPU as CUDA graphs where the network allows it.
+        time_stages: measure every stage on the GPU, which excludes the graph.
+        extras: what is made of every frame besides labels and probabilities.
+    """
+
+    device: DeviceChoice = field(default_factory=DeviceChoice)
+    threads: int | None = None
+    cuda_graph: bool = True
+    time_stages: bool = False
+    extras: Extras = field(default_factory=Extras)
+
+
+def open_path(model: ModelFile, averaging: Averaging, options: RunOptions) -> FramePath:
+    """Load a model the best way that works here.
+
+    An engine runs on the GPU or not at all. An ``.onnx`` model runs with ONNX Runtime: on the GPU throughout where its
+    CUDA provider and our kernels work; on the GPU between host arrays where only the provider does; else on the CPU.
+
+    Raises:
+        UsageError: the device asked for cannot run such a file.
+        ArtifactError: the model does not fit its sidecar.
+        DeviceError: what was asked for does not work here.
+    """
+    if model.engine is not None:
+        return _open_engine(model, averaging, options)
+    from ifseg_rt.backends.onnx_runtime.on_host import OnnxRuntimeBackend
+    from ifseg_rt.backends.onnx_runtime.session import import_runtime, needed
+
+    runtime = import_runtime()
+    built_in = runtime.get_available_providers()
+    kind = "tensorrt" if options.device.kind == "tensorrt" else "cuda"
+    has_gpu = all(name in built_in for name in needed(kind))
+    reason = None
+    if options.device.kind != "cpu" and has_gpu:
+        path, reason = _try_gpu(model, averaging, options, kind)
+        if path is not None:
+            return path
+        _LOG.warning("running on the CPU, because the GPU does not work here: %s", reason)
+    elif options.device.kind not in ("auto", "cpu"):
+        lacks = "is built for the CPU only" if kind == "cuda" else "has no TensorRT provider"
+        raise DeviceError(
+            f'device "{options.device}" was asked for; this ONNX Runtime {runtime.__version__} {lacks}',
+            hint='pip uninstall onnxruntime && pip install "ifseg-rt[gpu]", or use --device cpu'
+            if kind == "cuda"
+            else "build an engine and run that: ifseg-rt rebuild model.onnx, or use --device cuda",
+        )
+    backend = OnnxRuntimeBackend.on_cpu(model.path, model.artifact, threads=options.threads, fallback_reason=reason)
+    return HostPath(model.artifact, backend, averaging, options.extras)
+
+
+def _try_gpu(
+    model: ModelFile, averaging: Averaging, options: RunOptions, kind: str
+) -> tuple[FramePath | None, str | None]:
+    """A path on the GPU, or why there is none; insisting turns that into an error."""
+    from ifseg_rt.backends.onnx_runtime.session import import_runtime, why_no_gpu
+
+    reason = why_no_gpu(import_runtime(), kind)
+    if reason is None:
+        try:
+            return _open_onnx_on_device(model, averaging, options, kind), None
+        except _NoKernelsError as error:
+            path, reason = _open_onnx_on_host(model, averaging, options, kind, str(error))
+            if path is not None:
+                return path, None
+        except _NoProviderError as error:
+            reason = str(error)
+    if options.device.kind == "auto":
+        return None, reason
+    raise DeviceError(
+        f'device "{options.device}" was asked for, but it does not work here: {reason}',
+        hint="check the driver (nvidia-smi) and that CUDA and cuDNN fit onnxruntime-gpu, or use --device cpu",
+    )
+
+
+class _NoKernelsError(Exception):
+    """Our kernels do not work here; the run time still may."""
+
+
+class _NoProviderError(Exception):
+    """The run time's GPU support does not work here."""
+
+
+def _open_onnx_on_device(model: ModelFile, averaging: Averaging, options: RunOptions, kind: str) -> FramePath:
+    from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxNetwork
+    from ifseg_rt.backends.onnx_runtime.session import (
+        first_line,
+        import_runtime,
+        not_loaded,
+        open_session,
+        providers_for,
+    )
+
+    try:
+        gpu = _open_gpu(options.device.gpu)
+    except DeviceError as error:
+        raise _NoKernelsError(str(error)) from error
+    runtime = import_runtime()
+    with gpu.current():
+        try:
+            providers = providers_for(kind, gpu.stream_address, gpu=gpu.index)
+            session = open_session(runtime, model.path, providers, options.threads)
+        except Exception as error:  # ONNX Runtime raises a different class for every status code
+            raise _NoProviderError(first_line(error)) from error
+        missing = not_loaded(session, kind)
+        if missing is not None:
+            raise _NoProviderError(missing)
+        network = OnnxNetwork(runtime, session, model.path, model.artifact, kind, gpu=gpu.index)
+    return _device_path(gpu, network, model, averaging, options)
+
+
+def _open_onnx_on_host(
+    model: ModelFile, averaging: Averaging, options: RunOptions, kind: str, why: str
+) -> tuple[FramePath | None, str | None]:
+    from ifseg_rt.backends.onnx_runtime.on_host import OnnxRuntimeBackend
+    from ifseg_rt.backends.onnx_runtime.session import (
+        first_line,
+        import_runtime,
+        not_loaded,
+        open_session,
+        providers_for,
+    )
+
+    try:
+        providers = providers_for(kind, gpu=options.device.gpu)
+        session = open_session(import_runtime(), model.path, providers, options.threads)
+    except Exception as error:  # ONNX Runtime raises a different class for every status code
+        return None, first_line(error)
+    missing = not_loaded(session, kind)
+    if missing is not None:
+        return None, missing
+    reason = f"only the network runs on the GPU, frames and labels are worked on by the CPU: {why}"
+    _LOG.warning("%s", reason)
+    backend = OnnxRuntimeBackend(session, model.path, model.artifact, device=kind, fallback_reason=reason)
+    return HostPath(model.artifact, backend, averaging, options.extras, gpu=options.device.gpu), None
+
+
+def _open_engine(model: ModelFile, averaging: Averaging, options: RunOptions) -> FramePath:
+    from ifseg_rt.backends.tensorrt.on_gpu import TensorRtNetwork
+    from ifseg_rt.backends.tensorrt.shared_engines import shared_engine
+
+    checked = model.engine
+    if checked is None or options.device.kind == "cpu":
+        raise UsageError(
+            f"{model.path.name} is an engine and runs on a GPU only; device cpu was asked for",
+            hint=f"use {model.path.with_suffix('.onnx').name}, the ONNX model it was built from",
+        )
+    gpu = _open_gpu(options.device.gpu)
+    with gpu.current():
+        engine = shared_engine(checked, gpu.index)
+        network = TensorRtNetwork(engine, gpu.stream_address, cuda_graph=options.cuda_graph)
+    return _device_path(gpu, network, model, averaging, options)
+
+
+def _device_path(
+    gpu: Gpu, network: DeviceNetwork, model: ModelFile, averaging: Averaging, options: RunOptions
+) -> DevicePath:
+    from ifseg_rt.gpu.runner import DevicePath
+
+    return DevicePath(
+        gpu,
+        network,
+        model.artifact,
+        averaging,
+        options.extras,
+        cuda_graph=options.cuda_graph,
+        time_stages=options.time_stages,
+    )
+
+
+def _open_gpu(index: int) -> Gpu:
+    from ifseg_rt.gpu.device import Gpu
+
+    return Gpu(index)

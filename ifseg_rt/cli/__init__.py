@@ -1,0 +1,1 @@
+"""The ``ifseg-rt`` command, and what the commands of every package share."""

@@ -1,0 +1,209 @@
+"""From words to a model: adapts the small shipped model to the categories asked for, exports it, and keeps the result.
+
+The work is done by ``train`` and ``export`` in processes of their own: this package never imports them. They have to be
+installed even for what is in the cache already, because their code is part of what a cached model is known by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+from ifseg_rt import __version__
+from ifseg_rt.artifact.sidecar import SCHEMA_VERSION, read_artifact, sidecar_path
+from ifseg_rt.categories import WantedCategory, are_those_of, write_categories
+from ifseg_rt.cli.child_process import run_child
+from ifseg_rt.cli.console import Talk
+from ifseg_rt.errors import ArtifactError, IfsegError
+from ifseg_rt.segmenter import default_model_path
+
+# The shipped base is pre-trained under random category lists and on artificial images, so a short adaptation fits it
+# to one list; the published 2000 updates of 16 would take hours on two cores.
+QUICK_STEPS, QUICK_BATCH = 20, 8
+DEFAULT_SIZE = (384, 512)
+CACHE_VARIABLE = "IFSEG_RT_CACHE"
+
+_SEED = 0
+_INSTALL = 'pip install "ifseg-rt[train,export]"'
+_NEEDED = {"train": ("torch", "tokenizers"), "export": ("torch", "onnx", "onnxscript", "onnxruntime")}
+
+
+@dataclass(frozen=True)
+class _Workshop:
+    """Where the training side lives: the folder that holds ``train/`` and ``export/``, and the base checkpoint."""
+
+    root: Path
+    base: Path
+
+
+def model_for(
+    categories: Sequence[WantedCategory], talk: Talk, *, size: tuple[int, int] | None = None, steps: int | None = None
+) -> Path:
+    """A model for these categories: the shipped one where it fits, else one from the cache, else a new one.
+
+    Args:
+        categories: what to label, in label order.
+        talk: told what is being done.
+        size: height and width of the network's input; ``None`` for 384 x 512.
+        steps: adaptation steps; ``None`` for :data:`QUICK_STEPS`.
+
+    Returns:
+        Path of a verified ``model.onnx``.
+
+    Raises:
+        IfsegError: something needed is not installed, or the adaptation or the export failed; the class and the exit
+            code are those of the command that failed.
+    """
+    if size is None and steps is None and _shipped_model_fits(categories):
+        talk.note("the shipped model already has exactly these categories")
+        return default_model_path()
+    size, steps = size or DEFAULT_SIZE, steps or QUICK_STEPS
+    workshop = _find_workshop()
+    key = _key(categories, size, steps, workshop)
+    folder = _cache_folder() / key
+    with _locked(folder, talk):
+        if _is_complete(folder, talk):
+            talk.note(f"using the model made for these categories before: {folder}")
+        else:
+            _make(folder, categories, size, steps, workshop, talk)
+    return folder / "model.onnx"
+
+
+def _shipped_model_fits(categories: Sequence[WantedCategory]) -> bool:
+    try:
+        return are_those_of(categories, read_artifact(default_model_path()))
+    except ArtifactError:
+        return False
+
+
+def _find_workshop() -> _Workshop:
+    # find_spec of a top-level name only searches; asking for "train.adapt" would import the package.
+    roots: dict[str, Path] = {}
+    for package, module in (("train", "adapt.py"), ("export", "to_onnx.py")):
+        spec = util.find_spec(package)
+        homes = [Path(home) for home in (spec.submodule_search_locations or [])] if spec is not None else []
+        ours = [home for home in homes if (home / module).is_file()]
+        if not ours:
+            raise IfsegError(
+                f"--categories adapts and exports a model, but the package {package!r} is not installed here",
+                hint=_INSTALL,
+            )
+        roots[package] = ours[0]
+    missing = sorted({name for names in _NEEDED.values() for name in names if util.find_spec(name) is None})
+    if missing:
+        raise IfsegError(
+            f"--categories adapts and exports a model, which needs: {', '.join(missing)}",
+            hint=f"{_INSTALL}, or use an exported model: --model model.onnx",
+        )
+    base = roots["train"] / "assets" / "micro.pt"
+    if not base.is_file():
+        raise IfsegError(f"the base model is missing: expected {base}", hint="install ifseg-rt again")
+    return _Workshop(root=roots["train"].parent, base=base)
+
+
+def _key(categories: Sequence[WantedCategory], size: tuple[int, int], steps: int, workshop: _Workshop) -> str:
+    """A name for everything the model depends on, so that a change of any of it makes a new model."""
+    code = hashlib.sha256()
+    for package in ("train", "export"):
+        for path in sorted((workshop.root / package).rglob("*.py")):
+            code.update(path.relative_to(workshop.root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    parts = {
+        "categories": [[category.name, category.synonyms, category.color] for category in categories],
+        "size": size,
+        "steps": steps,
+        "batch": QUICK_BATCH,
+        "seed": _SEED,
+        "schema": SCHEMA_VERSION,
+        "base": hashlib.sha256(workshop.base.read_bytes()).hexdigest(),
+        "code": code.hexdigest(),
+        "versions": {"ifseg-rt": __version__, **{name: _version(name) for name in ("torch", "onnx", "onnxscript")}},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _cache_folder() -> Path:
+    import platformdirs
+
+    chosen = os.environ.get(CACHE_VARIABLE)
+    folder = Path(chosen) if chosen else platformdirs.user_cache_path("ifseg-rt")
+    try:
+        (folder / "models").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IfsegError(
+            f"cannot make the cache folder {folder}: {error.strerror}", hint=f"name another: {CACHE_VARIABLE}=FOLDER"
+        ) from error
+    return (folder / "models").resolve()
+
+
+@contextmanager
+def _locked(folder: Path, talk: Talk) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        talk.note("another process is making this model; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_complete(folder: Path, talk: Talk) -> bool:
+    if not folder.is_dir():
+        return False
+    try:
+        read_artifact(folder / "model.onnx")
+    except ArtifactError as error:
+        talk.warn(f"the cached model is damaged and is made again: {error}")
+        shutil.rmtree(folder)
+        return False
+    return True
+
+
+def _make(
+    folder: Path,
+    categories: Sequence[WantedCategory],
+    size: tuple[int, int],
+    steps: int,
+    workshop: _Workshop,
+    talk: Talk,
+) -> None:
+    for leftover in folder.parent.glob(f"{folder.name}.part-*"):  # of a run that was killed; we hold the lock
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.part-", dir=folder.parent) as scratch:
+        names, checkpoint, model = (Path(scratch) / name for name in ("categories.txt", "ckpt.pt", "model.onnx"))
+        write_categories(names, categories)
+        talk.note(f"1/2 adapting the small model to {len(categories)} categories ({steps} steps, no images) ...")
+        adapt = ["train.adapt", "--base", "micro", "--categories-file", str(names), "--out", str(checkpoint)]
+        adapt += ["--steps", str(steps), "--batch-size", str(QUICK_BATCH), "--seed", str(_SEED)]
+        run_child("the adaptation", adapt, workshop.root, talk)
+        talk.note(f"2/2 exporting it for pictures of {size[0]} x {size[1]} ...")
+        export = ["export.to_onnx", str(checkpoint), "-o", str(model), "--size", f"{size[0]}x{size[1]}"]
+        run_child("the export", export, workshop.root, talk)
+        artifact = read_artifact(model)
+        # One rename of a folder with nothing but the model: a reader sees all of it or nothing.
+        finished = Path(scratch) / "finished"
+        finished.mkdir()
+        parts = [names, model, sidecar_path(model), *(model.with_name(record.name) for record in artifact.files[1:])]
+        for path in parts:
+            path.rename(finished / path.name)
+        finished.rename(folder)
+    talk.note(f"kept for the next time in {folder}")

@@ -1,6 +1,0 @@
-"""The kernels around the engine: pre-processing, softmax, kNN refinement and labels, in CUDA C++.
-
-Importing this package imports neither cuda.core nor NVRTC; making :class:`ifseg_rt.cuda.launch.Kernels` does.
-"""
-
-from __future__ import annotations

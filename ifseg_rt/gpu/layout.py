@@ -1,0 +1,138 @@
+"""Where everything of one frame lies in GPU memory: offsets and sizes, decided before anything is allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ifseg_rt.errors import ArtifactError
+from ifseg_rt.upsampling.labels import label_type
+
+if TYPE_CHECKING:
+    from ifseg_rt.artifact.sidecar import Artifact
+    from ifseg_rt.runner import Extras
+
+ALIGNMENT = 256  # bytes; what cuMemAlloc guarantees, TensorRT expects of tensors and vector loads profit from
+FLAGS = 64  # int32, one per block of the check for finite values
+
+
+@dataclass(frozen=True)
+class Region:
+    """A piece of one allocation: an array of ``shape`` and ``dtype`` at ``offset`` bytes."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the array itself."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def end(self) -> int:
+        """First aligned offset behind it."""
+        return -(-(self.offset + self.size) // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """Tensors of the network; the same for frames of every size.
+
+    Attributes:
+        image: 1 x 3 x H x W float32, the input.
+        logits: 1 x n x C float32.
+        neighbours: 1 x n x K int32.
+        planes: C x n float32, one plane per class before averaging.
+        size: bytes of the whole allocation.
+    """
+
+    image: Region
+    logits: Region
+    neighbours: Region
+    planes: Region
+    size: int
+
+    @property
+    def tensors(self) -> dict[str, Region]:
+        """Inputs and outputs of the network by name."""
+        return {"image": self.image, "logits": self.logits, "neighbours": self.neighbours}
+
+
+@dataclass(frozen=True)
+class ResultPlan:
+    """What one frame of one size gives; copied to the host in one piece.
+
+    Attributes:
+        flags: int32, not zero where logits were not finite.
+        labels: H x W, uint8 or uint16.
+        planes: C x h x w float32, the probabilities.
+        confidence: H x W float32, or ``None`` where nobody wants it.
+        picture: H x W x 3 uint8, rows without gaps, or ``None`` where nobody wants it.
+        size: bytes of the whole allocation.
+    """
+
+    flags: Region
+    labels: Region
+    planes: Region
+    confidence: Region | None
+    picture: Region | None
+    size: int
+
+    @property
+    def wide(self) -> bool:
+        """Whether labels take two bytes."""
+        return self.labels.dtype.itemsize == 2
+
+
+def plan_network(artifact: Artifact) -> NetworkPlan:
+    """Lay out the tensors that the sidecar describes.
+
+    Raises:
+        ArtifactError: the sidecar lacks one of them.
+    """
+    specs = {spec.name: spec for spec in (*artifact.inputs, *artifact.outputs)}
+    missing = sorted({"image", "logits", "neighbours"} - set(specs))
+    if missing:
+        raise ArtifactError(f"the model has no {' and no '.join(missing)}, which the GPU's kernels work on")
+    cells, classes = prod(artifact.grid), len(artifact.categories)
+    shapes = [(specs[name].shape, np.dtype(specs[name].dtype)) for name in ("image", "logits", "neighbours")]
+    regions = list(_packed([*shapes, ((classes, cells), np.dtype(np.float32))]))
+    image, logits, neighbours, planes = regions
+    return NetworkPlan(image, logits, neighbours, planes, planes.end)
+
+
+def plan_result(artifact: Artifact, height: int, width: int, extras: Extras) -> ResultPlan:
+    """Lay out the result for frames of ``height`` x ``width`` pixels; what ``extras`` do not ask for takes no room."""
+    classes = len(artifact.categories)
+    arrays: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
+        "flags": ((FLAGS,), np.int32),
+        "labels": ((height, width), label_type(classes)),
+        "planes": ((classes, *artifact.grid), np.float32),
+    }
+    if extras.confidence:
+        arrays["confidence"] = ((height, width), np.float32)
+    if extras.overlay is not None:
+        arrays["picture"] = ((height, width, 3), np.uint8)
+    packed = _packed([(shape, np.dtype(kind)) for shape, kind in arrays.values()])
+    regions = dict(zip(arrays, packed, strict=True))
+    return ResultPlan(
+        flags=regions["flags"],
+        labels=regions["labels"],
+        planes=regions["planes"],
+        confidence=regions.get("confidence"),
+        picture=regions.get("picture"),
+        size=max(region.end for region in regions.values()),
+    )
+
+
+def _packed(arrays: list[tuple[tuple[int, ...], np.dtype[np.generic]]]) -> Iterator[Region]:
+    offset = 0
+    for shape, dtype in arrays:
+        region = Region(offset, tuple(shape), dtype)
+        yield region
+        offset = region.end

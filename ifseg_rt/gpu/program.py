@@ -1,0 +1,168 @@
+"""What is enqueued for one frame: pre-processing, network, averaging, labels. No decision about when or how."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ifseg_rt.gpu.layout import FLAGS, ResultPlan, plan_network
+from ifseg_rt.kernels.launches import OverlayTarget
+
+if TYPE_CHECKING:
+    from ifseg_rt.artifact.sidecar import Artifact
+    from ifseg_rt.gpu.device import Gpu, Memory, PinnedMemory
+    from ifseg_rt.gpu.foreign_frame import DeviceFrame
+    from ifseg_rt.gpu.network import DeviceNetwork
+    from ifseg_rt.gpu.stage_clock import StageClock
+    from ifseg_rt.runner import Averaging, Extras
+
+
+class FrameProgram:
+    """The work on one frame, over tensors that are allocated once.
+
+    Methods enqueue on the GPU's stream; they neither allocate nor wait, so they can be recorded into a CUDA graph.
+    They raise what CUDA's libraries raise.
+
+    Args:
+        gpu: where it runs; current in the calling thread, here and for every method.
+        network: the loaded network; its inputs and outputs are bound here.
+        artifact: the verified sidecar.
+        averaging: how class probabilities are averaged.
+        extras: what else is made of every frame.
+
+    Raises:
+        ArtifactError: the model lacks a tensor the kernels work on.
+        DeviceError: the network refuses its buffers.
+    """
+
+    def __init__(
+        self, gpu: Gpu, network: DeviceNetwork, artifact: Artifact, averaging: Averaging, extras: Extras
+    ) -> None:
+        self._gpu = gpu
+        self._network = network
+        self._spec = artifact.preprocess
+        self._grid = artifact.grid
+        self._cells, self._classes = prod(artifact.grid), len(artifact.categories)
+        self._most = artifact.refinement.max_neighbours
+        self._settings = averaging.settings
+        plan = plan_network(artifact)
+        memory = gpu.allocate(plan.size)
+        self._memory: Memory | None = memory
+        self._image, self._logits, self._neighbours, self._planes = (
+            memory.address + region.offset for region in (plan.image, plan.logits, plan.neighbours, plan.planes)
+        )
+        network.bind({name: memory.address + region.offset for name, region in plan.tensors.items()})
+        self._alpha = extras.overlay
+        self._palettes = None if extras.overlay is None else _Palettes(gpu, artifact)
+
+    def preprocess(self, frame: DeviceFrame, *, swap: bool) -> None:
+        """Fill the network's input from a frame; ``swap``: its channel order is the reverse of the network's."""
+        self._gpu.kernels.preprocess(
+            self._gpu.stream,
+            frame.address,
+            frame.height,
+            frame.width,
+            frame.pitch,
+            swap=swap,
+            out=self._image,
+            out_height=self._spec.height,
+            out_width=self._spec.width,
+            mean=self._spec.mean,
+            std=self._spec.std,
+            half=False,
+        )
+
+    def score(self, result: int, plan: ResultPlan, clock: StageClock) -> None:
+        """Run the network on its input and write probabilities and flags.
+
+        Args:
+            result: address of the result's memory.
+            plan: what goes where in it.
+            clock: told of the ends of the stages.
+        """
+        self._network.enqueue()
+        clock.mark("inference")
+        self._average(result, plan)
+        clock.mark("refinement")
+
+    def label(self, result: int, plan: ResultPlan, clock: StageClock, frame: DeviceFrame, *, swap: bool) -> None:
+        """Write the labels, and what else is wanted of every pixel, in one launch.
+
+        Args:
+            result: address of the result's memory, which :meth:`score` has written to.
+            plan: what goes where in it.
+            clock: told of the end of the stage.
+            frame: what a picture is painted over; its memory is read only for that.
+            swap: as for :meth:`preprocess`.
+        """
+        rows, columns = self._grid
+        height, width = plan.labels.shape
+        # Without averaging labels come from the logits, but confidence is a probability.
+        from_logits = self._settings is None
+        probabilities = result + plan.planes.offset
+        self._gpu.kernels.labels(
+            self._gpu.stream,
+            self._planes if from_logits else probabilities,
+            self._classes,
+            rows,
+            columns,
+            labels=result + plan.labels.offset,
+            height=height,
+            width=width,
+            wide=plan.wide,
+            confidence=0 if plan.confidence is None else result + plan.confidence.offset,
+            values=probabilities if from_logits and plan.confidence is not None else 0,
+            overlay=self._overlay(result, plan, frame, swap=swap),
+        )
+        clock.mark("upsampling")
+
+    def close(self) -> None:
+        """Give the memory back; nothing may be enqueued any more."""
+        self._memory = self._palettes = None
+
+    def _overlay(self, result: int, plan: ResultPlan, frame: DeviceFrame, *, swap: bool) -> OverlayTarget | None:
+        if plan.picture is None or self._palettes is None or self._alpha is None:
+            return None
+        return OverlayTarget(
+            frame=frame.address,
+            frame_pitch=frame.pitch,
+            picture=result + plan.picture.offset,
+            picture_pitch=3 * frame.width,
+            palette=self._palettes.address(rgb=(self._spec.color == "rgb") != swap),
+            alpha=self._alpha,
+        )
+
+    def _average(self, result: int, plan: ResultPlan) -> None:
+        """Write flags and probabilities, and without averaging the logits by class."""
+        kernels, stream = self._gpu.kernels, self._gpu.stream
+        cells, classes = self._cells, self._classes
+        probabilities = result + plan.planes.offset
+        kernels.finite(stream, self._logits, cells * classes, flags=result + plan.flags.offset, blocks=FLAGS)
+        if self._settings is None:
+            kernels.softmax(stream, self._logits, cells, classes, planes=probabilities)
+            kernels.transpose(stream, self._logits, cells, classes, planes=self._planes)
+            return
+        k, rounds = self._settings
+        if rounds == 0:
+            kernels.softmax(stream, self._logits, cells, classes, planes=probabilities)
+            return
+        kernels.softmax(stream, self._logits, cells, classes, planes=self._planes)
+        kernels.refine(stream, self._planes, self._neighbours, cells, classes, self._most, k, rounds, out=probabilities)
+
+
+class _Palettes:
+    """The categories' colours on the GPU, in either channel order: C x 3 uint8 each."""
+
+    def __init__(self, gpu: Gpu, artifact: Artifact) -> None:
+        rgb = np.array([category.color for category in artifact.categories], dtype=np.uint8)
+        self._bytes = rgb.nbytes
+        # Page-locked and kept: the copy is enqueued, not done, when this returns.
+        self._staging: PinnedMemory = gpu.allocate_pinned(2 * self._bytes)
+        self._memory: Memory = gpu.allocate(2 * self._bytes)
+        np.copyto(self._staging.array((2, *rgb.shape), np.uint8), np.stack([rgb, rgb[:, ::-1]]))
+        gpu.copy(self._memory.address, self._staging.address, 2 * self._bytes)
+
+    def address(self, *, rgb: bool) -> int:
+        return self._memory.address + (0 if rgb else self._bytes)

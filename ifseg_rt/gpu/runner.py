@@ -1,0 +1,297 @@
+"""The device path: everything between the frame and the labels happens on the GPU, in one stream."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ifseg_rt.errors import SourceError, UsageError
+from ifseg_rt.frames import ColorOrder, as_color_frame
+from ifseg_rt.gpu.cuda_errors import device_errors
+from ifseg_rt.gpu.foreign_frame import DeviceFrame, DeviceView, frame_of, is_on_device, stream_address
+from ifseg_rt.gpu.layout import ResultPlan, plan_result
+from ifseg_rt.gpu.program import FrameProgram
+from ifseg_rt.gpu.recording import Recorder
+from ifseg_rt.gpu.results.blocks import BlockPool
+from ifseg_rt.gpu.results.on_gpu import DeviceMemoryResult, DeviceResult
+from ifseg_rt.gpu.results.reader import ResultKeeper, labelled
+from ifseg_rt.gpu.stage_clock import StageClock
+from ifseg_rt.runner import Averaging, Extras, Labelled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ifseg_rt.artifact.sidecar import Artifact
+    from ifseg_rt.gpu.device import Gpu, Memory, PinnedMemory
+    from ifseg_rt.gpu.network import DeviceNetwork
+
+_HELD_AT_MOST = 8  # frames of callers kept alive by run_on_device before it waits for the GPU once
+
+
+@dataclass
+class _Size:
+    """Memory for frames of one size."""
+
+    plan: ResultPlan
+    result: Memory
+    blocks: BlockPool
+    staging: PinnedMemory | None = None  # these two are made for the first frame that comes from the host
+    frame: Memory | None = None
+
+
+class DevicePath:
+    """Pre-processing, network, averaging and up-sampling on one GPU; one stream, one context.
+
+    All memory is allocated once per frame size; when the size changes it is made again and recordings are dropped.
+    Threads take turns. A frame from the host costs one copy into page-locked memory and one over the bus; a frame that
+    is on the GPU already is read in place. Labels and probabilities come back in one copy, into page-locked memory that
+    the result's arrays are made of.
+
+    From the second frame of a size on, the whole frame is one CUDA graph launch, where the network can be recorded.
+    A frame on the GPU may lie somewhere else every time, so what reads it is launched apart: pre-processing, and the
+    labels where they paint the picture; copying the frame to a fixed place instead would move all of it twice.
+
+    Args:
+        gpu: the GPU; its stream serves this path alone.
+        network: the loaded network, made for that stream; closed with this path.
+        artifact: the verified sidecar.
+        averaging: how class probabilities are averaged.
+        extras: what else is made of every frame, in the same launch as the labels.
+        cuda_graph: ``False`` launches every piece of every frame.
+        time_stages: measure every stage with CUDA events; needs pieces, so it excludes the graph.
+
+    Raises:
+        ArtifactError: the model lacks a tensor the kernels work on.
+        DeviceError: the GPU's memory is too small, or the network refuses its buffers.
+    """
+
+    def __init__(
+        self,
+        gpu: Gpu,
+        network: DeviceNetwork,
+        artifact: Artifact,
+        averaging: Averaging,
+        extras: Extras | None = None,
+        *,
+        cuda_graph: bool = True,
+        time_stages: bool = False,
+    ) -> None:
+        self._gpu = gpu
+        self.gpu: int | None = gpu.index
+        self._network = network
+        self._artifact = artifact
+        self._extras = extras or Extras()
+        self._clock = StageClock(gpu, enabled=time_stages)
+        self._recorder = Recorder(gpu.record, network.why_not_recordable, wanted=cuda_graph and not time_stages)
+        self._lock = threading.RLock()  # a result of this path may be given to it as a frame, and asks it for memory
+        self._keeper = ResultKeeper(gpu, self._lock, network.device)
+        self._closed = False
+        self._frames = 0
+        self._size: _Size | None = None
+        self._held: list[Any] = []  # owners of frames on the GPU that enqueued work may still read
+        self._copying = False  # whether enqueued work may still read the staging memory
+        with gpu.current(), device_errors(f"allocating memory on {gpu.name}"):
+            self._program = FrameProgram(gpu, network, artifact, averaging, self._extras)
+        # Comes before anything that this path owns is freed.
+        self._abandoned = weakref.finalize(self, _abandon, gpu, network, self._held)
+        self._abandoned.atexit = False
+
+    @property
+    def device(self) -> str:
+        """See :class:`ifseg_rt.runner.FramePath`."""
+        return self._network.device
+
+    @property
+    def fallback_reason(self) -> str | None:
+        """See :class:`ifseg_rt.runner.FramePath`."""
+        return self._network.fallback_reason
+
+    @property
+    def graph_refusal(self) -> str | None:
+        """Why frames are launched piece by piece although a CUDA graph is wanted, or ``None``."""
+        return self._recorder.refusal
+
+    def run(self, frame: Any, color: ColorOrder) -> Labelled:  # noqa: ANN401
+        """See :meth:`ifseg_rt.runner.FramePath.run`; ``frame`` may lie on the host or on the GPU."""
+        picture, order = _picture(frame, color)
+        with self._turn():
+            started = time.perf_counter()
+            size = self._enqueue(frame, picture, order)
+            with device_errors("copying the result"):
+                block = size.blocks.take()
+                self._gpu.copy(block.address, size.result.address, size.plan.size)
+                self._clock.mark("download")
+                self._settle()
+                timings = self._clock.read()
+            timings["total"] = (time.perf_counter() - started) * 1e3
+            return labelled(block, size.plan, order, timings, self.device)
+
+    def run_on_device(self, frame: Any, color: ColorOrder, stream: Any) -> DeviceResult:  # noqa: ANN401
+        """See :meth:`ifseg_rt.runner.FramePath.run_on_device`.
+
+        Args:
+            frame: on the host or on the GPU.
+            color: its channel order.
+            stream: the caller's stream, or ``None``. What is enqueued there before comes before this frame (which may
+                still be written there) and before the former result is overwritten; what is enqueued there afterwards
+                comes after this result.
+        """
+        caller = stream_address(stream)
+        picture, order = _picture(frame, color)
+        with self._turn():
+            if caller is not None:
+                with device_errors("waiting for the caller's stream"):
+                    self._gpu.follow(caller)
+            size = self._enqueue(frame, picture, order)
+            if caller is not None:
+                with device_errors("letting the caller's stream wait"):
+                    self._gpu.lead(caller)
+            number = self._frames
+            result = DeviceMemoryResult(size.result, size.plan, order, size.blocks, lambda: self._frames == number)
+        colors = tuple(category.color for category in self._artifact.categories)
+        return DeviceResult(self._keeper, self._gpu, result, self._artifact.category_names, colors)
+
+    def close(self) -> None:
+        """See :meth:`ifseg_rt.runner.FramePath.close`."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._abandoned.detach()
+            self._frames += 1
+            with self._gpu.current(), device_errors("closing"):
+                try:
+                    self._gpu.synchronize()
+                finally:
+                    self._recorder.forget()
+                    self._size = None
+                    self._held.clear()
+                    self._network.close()
+                    self._program.close()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._lock:
+            if self._closed:
+                raise UsageError("this Segmenter is closed", hint="open a new one, or call it inside the with block")
+            with self._gpu.current():
+                yield
+
+    def _enqueue(self, frame: Any, picture: NDArray[np.uint8] | None, order: ColorOrder) -> _Size:  # noqa: ANN401
+        """Everything up to the result in GPU memory."""
+        swap = order != self._artifact.preprocess.color
+        if picture is None:
+            return self._enqueue_in_place(frame_of(self._view(frame), device=self._gpu.index), swap)
+        return self._enqueue_upload(picture, swap)
+
+    def _enqueue_in_place(self, frame: DeviceFrame, swap: bool) -> _Size:
+        with device_errors("labelling a frame"):
+            size = self._size_for(frame.height, frame.width)
+            if len(self._held) >= _HELD_AT_MOST:
+                self._settle()
+            self._held.append(frame.owner)
+            self._clock.start()
+            self._program.preprocess(frame, swap=swap)
+            self._clock.mark("preprocess")
+            self._score_and_label(size, frame, swap)
+        return size
+
+    def _score_and_label(self, size: _Size, frame: DeviceFrame, swap: bool) -> None:
+        """What follows pre-processing of a frame in place; only the part that does not read it is recorded."""
+        result, plan, clock = size.result.address, size.plan, self._clock
+
+        def score() -> None:
+            self._program.score(result, plan, clock)
+
+        def label() -> None:
+            self._program.label(result, plan, clock, frame, swap=swap)
+
+        def both() -> None:
+            score()
+            label()
+
+        if plan.picture is None:
+            self._recorder.run("scores and labels", both)
+        else:
+            self._recorder.run("scores", score)
+            label()
+
+    def _enqueue_upload(self, picture: NDArray[np.uint8], swap: bool) -> _Size:
+        height, width = picture.shape[:2]
+        count = 3 * height * width
+        with device_errors("labelling a frame"):
+            size = self._size_for(height, width)
+            if size.staging is None or size.frame is None:
+                size.staging, size.frame = self._gpu.allocate_pinned(count), self._gpu.allocate(count)
+            elif self._copying:
+                # The frame before, left on the GPU by run_on_device, may still be on its way out of the staging memory.
+                self._settle()
+            staging = size.staging
+            target = DeviceFrame(size.frame.address, height, width, 3 * width)
+            np.copyto(staging.array((height, width, 3), np.uint8), picture)
+            self._copying = True
+
+            def whole_frame() -> None:
+                self._gpu.copy(target.address, staging.address, count)
+                self._clock.mark("upload")
+                self._program.preprocess(target, swap=swap)
+                self._clock.mark("preprocess")
+                self._program.score(size.result.address, size.plan, self._clock)
+                self._program.label(size.result.address, size.plan, self._clock, target, swap=swap)
+
+            self._clock.start()
+            self._recorder.run(("whole frame", swap), whole_frame)
+        return size
+
+    def _size_for(self, height: int, width: int) -> _Size:
+        self._frames += 1  # former results are void from here on
+        if self._size is not None and self._size.plan.labels.shape == (height, width):
+            return self._size
+        if self._size is not None:
+            self._settle()
+            self._recorder.forget()
+            self._size = None  # first: both at once may not fit
+        plan = plan_result(self._artifact, height, width, self._extras)
+        self._size = _Size(plan, self._gpu.allocate(plan.size), BlockPool(self._gpu.allocate_pinned, plan.size))
+        return self._size
+
+    def _settle(self) -> None:
+        """Wait for the stream; nothing enqueued reads a caller's frame or the staging memory any more."""
+        self._gpu.synchronize()
+        self._held.clear()
+        self._copying = False
+
+    def _view(self, frame: Any) -> DeviceView:  # noqa: ANN401
+        try:
+            return self._gpu.view(frame)
+        except Exception as error:  # whatever the frame's library raises about its own memory
+            found = f"{type(frame).__module__}.{type(frame).__qualname__}"
+            raise SourceError(f"the memory of this {found} on the GPU cannot be read: {error}") from error
+
+
+def _abandon(gpu: Gpu, network: DeviceNetwork, held: list[Any]) -> None:
+    """For a path that was dropped without closing: enqueued work may still use its memory and the callers' frames.
+
+    The network too is closed here, with its GPU current, whichever the collecting thread works on.
+    """
+
+    def leave() -> None:
+        try:
+            gpu.synchronize()
+        finally:
+            held.clear()
+            network.close()
+
+    gpu.release(leave)
+
+
+def _picture(frame: Any, color: ColorOrder) -> tuple[NDArray[np.uint8] | None, ColorOrder]:  # noqa: ANN401
+    """A frame on the host, with any strides, or ``None`` for one on the GPU; and its channel order."""
+    return (None, color) if is_on_device(frame) else as_color_frame(frame, color, contiguous=False)

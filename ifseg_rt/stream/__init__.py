@@ -1,0 +1,1 @@
+"""Frames from sources through a segmenter to sinks."""

@@ -1,0 +1,87 @@
+"""Keeps what a builder measured, per version and device, so that the next build of full TensorRT measures less."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ifseg_rt.machine import Gpu
+from ifseg_rt.tensorrt.installed import Flavour
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+_LOG = logging.getLogger(__name__)
+_WAIT = 60  # seconds; reading and writing take milliseconds
+
+
+def cache_file(folder: Path, flavour: Flavour, gpu: Gpu) -> Path:
+    """Where the timings of one version on one kind of GPU lie."""
+    device = re.sub(r"[^A-Za-z0-9]+", "-", gpu.name).strip("-")
+    return folder / f"{flavour.name}-{flavour.version}-{device}-sm{gpu.compute_capability}.timing"
+
+
+def cache_folder() -> Path:
+    """The user's folder for them: ``IFSEG_RT_CACHE`` or the system's cache folder."""
+    import platformdirs
+
+    from ifseg_rt.cli.make_model import CACHE_VARIABLE
+
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return (Path(chosen) if chosen else platformdirs.user_cache_path("ifseg-rt")) / "timing"
+
+
+def load_timings(config: Any, path: Path) -> None:  # noqa: ANN401 - an IBuilderConfig
+    """Gives a builder what is known. A cache that cannot be read or used costs time, nothing else."""
+    try:
+        with file_lock(path):
+            known = path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        _LOG.debug("the timing cache %s cannot be read: %s", path, error)
+        known = b""
+    cache = config.create_timing_cache(known)
+    if cache is None or not config.set_timing_cache(cache, False):
+        _LOG.debug("the timing cache %s is of another machine; starting an empty one", path)
+        empty = config.create_timing_cache(b"")
+        if empty is not None:
+            config.set_timing_cache(empty, True)
+
+
+def store_timings(config: Any, path: Path) -> None:  # noqa: ANN401 - an IBuilderConfig
+    """Adds what this build measured to what other builds have stored meanwhile."""
+    cache = config.get_timing_cache()
+    if cache is None:
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with file_lock(path):
+            if path.is_file():
+                stored = config.create_timing_cache(path.read_bytes())
+                if stored is not None:
+                    cache.combine(stored, False)
+            serialised = cache.serialize()
+            if serialised is None:
+                return
+            partial.write_bytes(serialised)
+            partial.replace(path)
+    except OSError as error:
+        _LOG.debug("the timing cache %s cannot be kept: %s", path, error)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def file_lock(path: Path) -> FileLock:
+    """A lock beside ``path``, whose folder is made.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(path.name + ".lock"), timeout=_WAIT)

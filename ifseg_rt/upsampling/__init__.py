@@ -1,0 +1,1 @@
+"""Scores on the patch grid to one label per pixel, exactly."""

@@ -1,0 +1,255 @@
+"""--categories: a model is made in child processes, kept, and made again only when something changed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from ifseg_rt.artifact.sidecar import read_artifact
+from ifseg_rt.categories import WantedCategory, are_those_of, parse_categories, read_categories, write_categories
+from ifseg_rt.cli.arguments import main
+from ifseg_rt.cli.arguments import make_model as words
+from ifseg_rt.cli.console import Talk
+from ifseg_rt.errors import IfsegError, UsageError, VocabularyError
+
+ADAPT = """
+import argparse, json, pathlib, sys
+parser = argparse.ArgumentParser()
+for option in ("--base", "--categories-file", "--out", "--steps", "--batch-size", "--seed"):
+    parser.add_argument(option, required=True)
+options = parser.parse_args()
+log = pathlib.Path(__file__).parents[1] / "calls.txt"
+with log.open("a") as file:
+    file.write(json.dumps(vars(options)) + "\\n")
+text = pathlib.Path(options.categories_file).read_text()
+print("step 1, loss 0.5", file=sys.stderr)
+if "quokka" in text:
+    print("error: the word 'quokka' is unknown", file=sys.stderr)
+    print("hint: did you mean 'dog'?", file=sys.stderr)
+    sys.exit(8)
+if "crash" in text:
+    raise RuntimeError("bad weather")
+if "abort" in text:
+    import os
+    os.abort()
+pathlib.Path(options.out).write_text(text)
+print("done")
+"""
+EXPORT = """
+import pathlib, shutil, sys
+arguments = sys.argv[1:]
+checkpoint, model, size = pathlib.Path(arguments[0]), pathlib.Path(arguments[2]), arguments[4]
+assert (arguments[1], arguments[3]) == ("-o", "--size")
+if "unexportable" in checkpoint.read_text():
+    print("error: parity failed", file=sys.stderr)
+    sys.exit(6)
+ready = pathlib.Path(__file__).parents[1] / "ready"
+shutil.copy(ready / "model.onnx", model)
+shutil.copy(ready / "model.json", model.with_suffix(".json"))
+print("exported", size, file=sys.stderr)
+print("a result")
+"""
+
+
+@pytest.fixture
+def workshop(
+    tmp_path: Path, make_artifact: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, scene: np.ndarray
+) -> Path:
+    """Stand-ins for train and export which make no real model, and an empty cache."""
+    root = tmp_path / "root"
+    for package, module, code in (("train", "adapt.py", ADAPT), ("export", "to_onnx.py", EXPORT)):
+        (root / package).mkdir(parents=True)
+        (root / package / "__init__.py").write_text("")
+        (root / package / module).write_text(code)
+        monkeypatch.delitem(sys.modules, package, raising=False)
+    (root / "train" / "assets").mkdir()
+    (root / "train" / "assets" / "micro.pt").write_bytes(b"base")
+    make_artifact(root / "ready")
+    monkeypatch.syspath_prepend(root)
+    monkeypatch.setattr(words, "_NEEDED", {})
+    monkeypatch.setenv(words.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("scene.png", scene)
+    return root
+
+
+def calls(root: Path) -> list[dict[str, Any]]:
+    log = root / "calls.txt"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def test_made_once_and_kept(workshop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["scene.png", "--categories", "red, green,  blue   thing , dark"]
+    assert main(arguments) == 0
+    out, err = capfd.readouterr()
+    assert [json.loads(line)["source"] for line in out.splitlines()] == ["scene.png"]
+    assert "1/2 adapting" in err
+    assert "    step 1, loss 0.5" in err
+    assert "2/2 exporting it for pictures of 384 x 512" in err
+    assert "    exported 384x512" in err
+    assert "a result" not in out + err
+    (call,) = calls(workshop)
+    assert (call["base"], call["steps"], call["seed"]) == ("micro", str(words.QUICK_STEPS), "0")
+    (folder,) = [path for path in (workshop.parent / "cache" / "models").iterdir() if path.is_dir()]
+    assert sorted(path.name for path in folder.iterdir()) == ["categories.txt", "model.json", "model.onnx"]
+    assert (folder / "categories.txt").read_text() == "red\ngreen\nblue thing\ndark\n"
+
+    assert main(arguments) == 0
+    assert "using the model made for these categories before" in capfd.readouterr().err
+    assert len(calls(workshop)) == 1
+
+
+def test_everything_that_matters_makes_a_new_model(workshop: Path) -> None:
+    talk = Talk(quiet=True)
+    categories = parse_categories("red, green")
+    paths = {words.model_for(categories, talk)}
+    paths.add(words.model_for(categories[::-1], talk))
+    paths.add(words.model_for((WantedCategory("red", ("crimson",)), categories[1]), talk))
+    paths.add(words.model_for((WantedCategory("red", (), (1, 2, 3)), categories[1]), talk))
+    paths.add(words.model_for(categories, talk, size=(64, 64)))
+    paths.add(words.model_for(categories, talk, steps=7))
+    (workshop / "train" / "assets" / "micro.pt").write_bytes(b"other base")
+    paths.add(words.model_for(categories, talk))
+    (workshop / "export" / "more.py").write_text("x = 1\n")
+    paths.add(words.model_for(categories, talk))
+    assert len(paths) == 8
+    assert len(calls(workshop)) == 8
+    assert words.model_for(categories, talk) in paths
+    assert len(calls(workshop)) == 8
+
+
+def test_damaged_cache_is_made_again(workshop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    talk = Talk(quiet=True)
+    path = words.model_for(parse_categories("red"), talk)
+    path.write_bytes(b"damaged")
+    assert words.model_for(parse_categories("red"), talk) == path
+    assert read_artifact(path)
+    assert "is damaged and is made again" in capfd.readouterr().err
+    leftover = path.parent.with_name(path.parent.name + ".part-killed")
+    leftover.mkdir()
+    path.unlink()
+    words.model_for(parse_categories("red"), talk)
+    assert not leftover.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message", "hint"),
+    [
+        ("quokka", 8, "error: the word 'quokka' is unknown", "hint: did you mean 'dog'?"),
+        ("unexportable", 6, "error: parity failed", None),
+        ("crash", 1, "error: the adaptation failed with exit code 1: RuntimeError: bad weather", "hint: run it alone"),
+        ("abort", 1, "error: the adaptation was ended by signal 6", None),
+    ],
+)
+def test_failing_children(
+    workshop: Path, capfd: pytest.CaptureFixture[str], name: str, code: int, message: str, hint: str | None
+) -> None:
+    assert main(["scene.png", "--categories", name]) == code
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert message in err
+    assert sum(line.startswith("error: ") for line in err.splitlines()) == 1
+    assert hint is None or hint in err
+    left = [path for path in (workshop.parent / "cache" / "models").iterdir() if path.is_dir()]
+    assert left == []
+
+
+def test_a_file_named_train_in_the_users_folder_does_not_disturb(workshop: Path) -> None:
+    Path("train.py").write_text("raise SystemExit('wrong train')")
+    assert main(["scene.png", "--categories", "red", "--quiet"]) == 0
+
+
+def test_without_the_training_side(workshop: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (workshop / "train" / "adapt.py").unlink()
+    assert main(["scene.png", "--categories", "red"]) == 1
+    assert 'hint: pip install "ifseg-rt[train,export]"' in capfd.readouterr().err
+
+
+def test_without_torch(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "_NEEDED", {"train": ("no_such_torch",)})
+    with pytest.raises(IfsegError, match="needs: no_such_torch") as caught:
+        words.model_for(parse_categories("red"), Talk(quiet=True))
+    assert "ifseg-rt[train,export]" in str(caught.value.hint)
+
+
+def test_the_shipped_model_is_used_where_it_fits(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = workshop / "ready" / "model.onnx"
+    monkeypatch.setattr(words, "default_model_path", lambda: shipped)
+    wanted = (WantedCategory("red", ("crimson",)), *parse_categories("green, blue thing, dark"))
+    assert words.model_for(wanted, Talk(quiet=True)) == shipped
+    assert not calls(workshop)
+    assert words.model_for(wanted[:3], Talk(quiet=True)) != shipped
+    assert words.model_for(wanted, Talk(quiet=True), steps=3) != shipped
+
+
+def test_two_at_once_make_one_model(workshop: Path) -> None:
+    paths: list[Path] = []
+    threads = [
+        threading.Thread(target=lambda: paths.append(words.model_for(parse_categories("dark"), Talk(quiet=True))))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(paths) == 3
+    assert len(set(paths)) == 1
+    assert len(calls(workshop)) == 1
+
+
+def test_unwritable_cache(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(words.CACHE_VARIABLE, "/proc/nothing")
+    with pytest.raises(IfsegError, match="cannot make the cache folder"):
+        words.model_for(parse_categories("red"), Talk(quiet=True))
+
+
+def test_category_files(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("\ufeff# streets\nroad, street  #804080\n\n traffic   light\nsky,heaven , air #0a0B0c\n", "utf-8")
+    categories = read_categories(path)
+    assert categories == (
+        WantedCategory("road", ("street",), (128, 64, 128)),
+        WantedCategory("traffic light"),
+        WantedCategory("sky", ("heaven", "air"), (10, 11, 12)),
+    )
+    again = tmp_path / "again.txt"
+    write_categories(again, categories)
+    assert read_categories(again) == categories
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "reason"),
+    [
+        ("", VocabularyError, "names no category"),
+        ("# only a comment\n", VocabularyError, "names no category"),
+        ("road\nsky, \n", VocabularyError, "category 2 has an empty word"),
+        ("road\nroad, street\n", VocabularyError, "'road' is given twice"),
+    ],
+)
+def test_bad_category_files(tmp_path: Path, text: str, kind: type[IfsegError], reason: str) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text(text)
+    with pytest.raises(kind, match=reason):
+        read_categories(path)
+    path.write_bytes(b"\xff\xfe\x00x")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        read_categories(path)
+
+
+def test_comparison_with_a_model(model_path: Path) -> None:
+    artifact = read_artifact(model_path)
+    wanted = (WantedCategory("red", ("crimson",), (255, 0, 0)), *parse_categories("green, blue thing, dark"))
+    assert are_those_of(wanted, artifact)
+    assert not are_those_of(wanted[::-1], artifact)
+    assert not are_those_of((WantedCategory("red", ("crimson",), (254, 0, 0)), *wanted[1:]), artifact)
+    assert not are_those_of((WantedCategory("red"), *wanted[1:]), artifact)

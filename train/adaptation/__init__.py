@@ -1,0 +1,1 @@
+"""Image-free adaptation of a model to a list of words."""

@@ -1,0 +1,1 @@
+"""Checkpoint files in every layout that is read, and our own."""

@@ -1,0 +1,1 @@
+"""The model families: pure modules, each built from one frozen configuration."""

@@ -1,0 +1,1 @@
+"""The OFA family: an encoder-decoder over image patches and words (spec 3 to 8)."""

@@ -1,0 +1,1 @@
+"""From category names to tokens: vocabulary, tokenizer, prompt."""
