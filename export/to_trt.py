@@ -69,29 +69,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from ifseg_rt.cli.console import Talk
+    from ifseg_rt.cli.console import Console
     from ifseg_rt.tensorrt.building.progress import make_progress
     from ifseg_rt.tensorrt.building.rebuild import build_settings, chosen_machine
     from ifseg_rt.tensorrt.building.settings import resolve_targets
-    from ifseg_rt.tensorrt.installed import find_flavour
+    from ifseg_rt.tensorrt.installed import find_tensorrt
 
     if options.debug:
         logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
         logging.getLogger("ifseg_rt").setLevel(logging.DEBUG)
-    talk = Talk(quiet=options.quiet)
+    console = Console(quiet=options.quiet)
     machine = chosen_machine(options)
-    flavour = find_flavour(options.runtime, machine=machine)
+    tensorrt = find_tensorrt(options.runtime, machine=machine)
     wishes = build_settings(options)
-    resolve_targets(wishes, flavour, machine)  # known now, or after minutes of export
-    progress = make_progress(quiet=options.quiet, say=talk.note)
+    resolve_targets(wishes, tensorrt, machine)  # known now, or after minutes of export
+    progress = make_progress(quiet=options.quiet, say=console.note)
 
     from export.products.engine import Workbench
 
-    bench = Workbench(flavour, machine, wishes, progress, lambda stage: talk.note(f"{stage} ..."), talk.note)
+    bench = Workbench(tensorrt, machine, wishes, progress, lambda stage: console.note(f"{stage} ..."), console.note)
     from_onnx = Path(options.source).suffix.lower() == ".onnx"
     with progress:
         for made in [_from_onnx(options, bench)] if from_onnx else _from_checkpoint(options, bench):
-            talk.note(
+            console.note(
                 f"wrote {made.path} ({made.artifact.engine.bytes / 1e6:.1f} MB in {made.artifact.build.seconds:.1f} s) "
                 f"and its sidecar, built from {made.onnx}"
             )

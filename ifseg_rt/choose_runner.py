@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ifseg_rt.errors import DeviceError, UsageError
-from ifseg_rt.host.runner import HostPath
+from ifseg_rt.host.runner import HostRunner
 from ifseg_rt.options import DeviceChoice
 from ifseg_rt.runner import Extras
 
 if TYPE_CHECKING:
     from ifseg_rt.gpu.device import Gpu
-    from ifseg_rt.gpu.network import DeviceNetwork
-    from ifseg_rt.gpu.runner import DevicePath
+    from ifseg_rt.gpu.network import GpuNetwork
+    from ifseg_rt.gpu.runner import GpuRunner
     from ifseg_rt.model_file import ModelFile
-    from ifseg_rt.runner import Averaging, FramePath
+    from ifseg_rt.runner import Averaging, Runner
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class RunOptions:
     extras: Extras = field(default_factory=Extras)
 
 
-def open_path(model: ModelFile, averaging: Averaging, options: RunOptions) -> FramePath:
+def open_runner(model: ModelFile, averaging: Averaging, options: RunOptions) -> Runner:
     """Load a model the best way that works here.
 
     An engine runs on the GPU or not at all. An ``.onnx`` model runs with ONNX Runtime: on the GPU throughout where its
@@ -53,7 +53,7 @@ def open_path(model: ModelFile, averaging: Averaging, options: RunOptions) -> Fr
     """
     if model.engine is not None:
         return _open_engine(model, averaging, options)
-    from ifseg_rt.backends.onnx_runtime.on_host import OnnxRuntimeBackend
+    from ifseg_rt.backends.onnx_runtime.on_host import OnnxOnHost
     from ifseg_rt.backends.onnx_runtime.session import import_runtime, needed
 
     runtime = import_runtime()
@@ -74,13 +74,13 @@ def open_path(model: ModelFile, averaging: Averaging, options: RunOptions) -> Fr
             if kind == "cuda"
             else "build an engine and run that: ifseg-rt rebuild model.onnx, or use --device cuda",
         )
-    backend = OnnxRuntimeBackend.on_cpu(model.path, model.artifact, threads=options.threads, fallback_reason=reason)
-    return HostPath(model.artifact, backend, averaging, options.extras)
+    network = OnnxOnHost.on_cpu(model.path, model.artifact, threads=options.threads, fallback_reason=reason)
+    return HostRunner(model.artifact, network, averaging, options.extras)
 
 
 def _try_gpu(
     model: ModelFile, averaging: Averaging, options: RunOptions, kind: str
-) -> tuple[FramePath | None, str | None]:
+) -> tuple[Runner | None, str | None]:
     """A path on the GPU, or why there is none; insisting turns that into an error."""
     from ifseg_rt.backends.onnx_runtime.session import import_runtime, why_no_gpu
 
@@ -110,8 +110,8 @@ class _NoProviderError(Exception):
     """The run time's GPU support does not work here."""
 
 
-def _open_onnx_on_device(model: ModelFile, averaging: Averaging, options: RunOptions, kind: str) -> FramePath:
-    from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxNetwork
+def _open_onnx_on_device(model: ModelFile, averaging: Averaging, options: RunOptions, kind: str) -> Runner:
+    from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxOnGpu
     from ifseg_rt.backends.onnx_runtime.session import (
         first_line,
         import_runtime,
@@ -134,14 +134,14 @@ def _open_onnx_on_device(model: ModelFile, averaging: Averaging, options: RunOpt
         missing = not_loaded(session, kind)
         if missing is not None:
             raise _NoProviderError(missing)
-        network = OnnxNetwork(runtime, session, model.path, model.artifact, kind, gpu=gpu.index)
+        network = OnnxOnGpu(runtime, session, model.path, model.artifact, kind, gpu=gpu.index)
     return _device_path(gpu, network, model, averaging, options)
 
 
 def _open_onnx_on_host(
     model: ModelFile, averaging: Averaging, options: RunOptions, kind: str, why: str
-) -> tuple[FramePath | None, str | None]:
-    from ifseg_rt.backends.onnx_runtime.on_host import OnnxRuntimeBackend
+) -> tuple[Runner | None, str | None]:
+    from ifseg_rt.backends.onnx_runtime.on_host import OnnxOnHost
     from ifseg_rt.backends.onnx_runtime.session import (
         first_line,
         import_runtime,
@@ -160,12 +160,12 @@ def _open_onnx_on_host(
         return None, missing
     reason = f"only the network runs on the GPU, frames and labels are worked on by the CPU: {why}"
     _LOG.warning("%s", reason)
-    backend = OnnxRuntimeBackend(session, model.path, model.artifact, device=kind, fallback_reason=reason)
-    return HostPath(model.artifact, backend, averaging, options.extras, gpu=options.device.gpu), None
+    network = OnnxOnHost(session, model.path, model.artifact, device=kind, fallback_reason=reason)
+    return HostRunner(model.artifact, network, averaging, options.extras, gpu=options.device.gpu), None
 
 
-def _open_engine(model: ModelFile, averaging: Averaging, options: RunOptions) -> FramePath:
-    from ifseg_rt.backends.tensorrt.on_gpu import TensorRtNetwork
+def _open_engine(model: ModelFile, averaging: Averaging, options: RunOptions) -> Runner:
+    from ifseg_rt.backends.tensorrt.on_gpu import TensorRtOnGpu
     from ifseg_rt.backends.tensorrt.shared_engines import shared_engine
 
     checked = model.engine
@@ -177,16 +177,16 @@ def _open_engine(model: ModelFile, averaging: Averaging, options: RunOptions) ->
     gpu = _open_gpu(options.device.gpu)
     with gpu.current():
         engine = shared_engine(checked, gpu.index)
-        network = TensorRtNetwork(engine, gpu.stream_address, cuda_graph=options.cuda_graph)
+        network = TensorRtOnGpu(engine, gpu.stream_address, cuda_graph=options.cuda_graph)
     return _device_path(gpu, network, model, averaging, options)
 
 
 def _device_path(
-    gpu: Gpu, network: DeviceNetwork, model: ModelFile, averaging: Averaging, options: RunOptions
-) -> DevicePath:
-    from ifseg_rt.gpu.runner import DevicePath
+    gpu: Gpu, network: GpuNetwork, model: ModelFile, averaging: Averaging, options: RunOptions
+) -> GpuRunner:
+    from ifseg_rt.gpu.runner import GpuRunner
 
-    return DevicePath(
+    return GpuRunner(
         gpu,
         network,
         model.artifact,

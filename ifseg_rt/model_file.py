@@ -74,9 +74,9 @@ def read_model(path: Path, *, rebuild: bool = False, machine: Machine | None = N
 
 def _checked(path: Path, machine: Machine | None, gpu: int) -> CheckedEngine:
     from ifseg_rt.machine import this_machine
-    from ifseg_rt.tensorrt.loading import open_checks
+    from ifseg_rt.tensorrt.loading import check_engine
 
-    return open_checks(path, machine=machine or this_machine(gpu))
+    return check_engine(path, machine=machine or this_machine(gpu))
 
 
 def refit_engine(

@@ -36,7 +36,7 @@ class Labelled:
     picture: NDArray[np.uint8] | None = None
 
 
-class FramePath(Protocol):
+class Runner(Protocol):
     """From a frame to labels. Any number of threads may call it."""
 
     @property

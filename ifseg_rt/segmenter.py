@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from ifseg_rt.artifact.sidecar import Artifact
-from ifseg_rt.choose_runner import RunOptions, open_path
+from ifseg_rt.choose_runner import RunOptions, open_runner
 from ifseg_rt.errors import ArtifactError, UsageError
 from ifseg_rt.frames import color_order
 from ifseg_rt.model_file import read_model
 from ifseg_rt.options import DeviceChoice
 from ifseg_rt.result import Result
-from ifseg_rt.runner import Averaging, Extras, FramePath
+from ifseg_rt.runner import Averaging, Extras, Runner
 
 if TYPE_CHECKING:
     from ifseg_rt.frames import ColorOrder
@@ -92,7 +92,7 @@ class Segmenter:
         self._colors = tuple(category.color for category in self.artifact.categories)
         extras = Extras(bool(confidence), None if overlay is None else _opacity(overlay))
         options = RunOptions(choice, threads, cuda_graph, time_stages, extras)
-        self._path: FramePath = open_path(model, Averaging.of(self.refinement, self.artifact), options)
+        self._path: Runner = open_runner(model, Averaging.of(self.refinement, self.artifact), options)
         _LOG.info("%s runs on %s", self.path, self._path.device)
 
     @classmethod

@@ -25,7 +25,7 @@ MICRO = Path(__file__).parent / "assets" / "micro.pt"
 
 
 @dataclass(frozen=True)
-class Base:
+class LoadedBase:
     """A model without, or with, a vocabulary, and what is known of where it came from.
 
     Attributes:
@@ -45,7 +45,7 @@ class Base:
     adapted: bool
 
 
-def load_base(source: str | Path, *, seed: int = 0) -> Base:
+def load_base(source: str | Path, *, seed: int = 0) -> LoadedBase:
     """Reads ``"micro"``, our own ``ckpt.pt``, a fairseq ``.pt``, a Hugging Face folder or a hub id.
 
     Args:
@@ -80,7 +80,7 @@ def load_base(source: str | Path, *, seed: int = 0) -> Base:
         adapted = bool(stored.vocabulary.categories)
         if adapted:
             provenance = dict(stored.provenance)
-    return Base(model.eval(), stored, weights.parent, categories, provenance, adapted)
+    return LoadedBase(model.eval(), stored, weights.parent, categories, provenance, adapted)
 
 
 def _locate(source: str | Path) -> Path:
@@ -129,7 +129,7 @@ def _recorded_categories(cfg: object) -> tuple[str, ...]:
     return ()
 
 
-def find_tokenizer(base: Base, folder: str | Path | None = None) -> Tokenizer:
+def find_tokenizer(base: LoadedBase, folder: str | Path | None = None) -> Tokenizer:
     """The base's tokenizer: its own words, or BPE files from ``folder``, beside the weights, or the hub.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Carries out the items of ``benchmarks.gpu.__main__``: models made when needed, one process each, failures kept as records."""
+"""Carries out the items of ``benchmarks.gpu``: models made when needed, one process each, failures kept as records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of what ``benchmarks.gpu.__main__`` measured: frames along every path, kernels against their floor, adaptation."""
+"""Tables of what ``benchmarks.gpu`` measured: frames along every path, kernels against their floor, adaptation."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from ifseg_rt.host.preprocess import Preprocessor
 from ifseg_rt.machine import Machine
 from ifseg_rt.segmenter import Segmenter
 from ifseg_rt.tensorrt.compatibility import mismatches
-from ifseg_rt.tensorrt.installed import Flavour
+from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.schema import EngineArtifact, EngineParity
 from ifseg_rt.upsampling.labels import upsample_labels
 
@@ -117,12 +117,12 @@ class EngineReport:
 
 
 def why_not_compared(
-    engine: EngineArtifact, flavour: Flavour, machine: Machine, *, reference: Literal["torch", "onnx"]
+    engine: EngineArtifact, tensorrt: TensorRt, machine: Machine, *, reference: Literal["torch", "onnx"]
 ) -> str | None:
     """Why this engine cannot be compared here, in words for the report, or ``None``."""
     if machine.gpu is None:
         return f"no GPU here can run it: {machine.reason}"
-    unfit = mismatches(engine, flavour, machine, machine.gpu)
+    unfit = mismatches(engine, tensorrt, machine, machine.gpu)
     if unfit:
         return f"the GPU here cannot run it: {unfit[0]}"
     if not engine.model.takes_single_frames:

@@ -20,8 +20,8 @@ from ifseg_rt.errors import ExportError, IfsegError, UsageError
 from ifseg_rt.machine import Machine
 from ifseg_rt.tensorrt.building.progress import BuildProgress
 from ifseg_rt.tensorrt.building.settings import BuildSettings
-from ifseg_rt.tensorrt.building.write import make_engine, put_in_place
-from ifseg_rt.tensorrt.installed import Flavour
+from ifseg_rt.tensorrt.building.write import move_into_place, write_engine
+from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.schema import EngineArtifact, EngineParity
 from ifseg_rt.tensorrt.sidecar import ENGINE_SUFFIXES, engine_sidecar_path, write_engine_sidecar
 
@@ -44,7 +44,7 @@ class Workbench:
         on_note: told what else is worth knowing.
     """
 
-    flavour: Flavour
+    tensorrt: TensorRt
     machine: Machine
     wishes: BuildSettings
     progress: BuildProgress
@@ -105,7 +105,7 @@ def engine_from_model(
         provenance: added to the model's own.
 
     Raises:
-        IfsegError: see :func:`export.products.onnx_model.export_model` and :func:`ifseg_rt.tensorrt.building.build.build_engine`;
+        IfsegError: see ``export_model`` and ``build_engine``;
             a ``ParityError`` names the first layer that diverges.
     """
     if model.training or model.prompt_ids.device.type != "cpu":
@@ -122,7 +122,7 @@ def engine_from_model(
             engine, draft, pictures, bench, kind="torch", reference=lambda: _in_torch(model, settings, engine)
         )
         data = [folder / record.name for record in exported.artifact.files[:0:-1]]
-        put_in_place(
+        move_into_place(
             [*data, exported.path, sidecar_path(exported.path), draft, engine_sidecar_path(draft)], target.parent
         )
     return MadeEngine(target, target.with_name(onnx_name), engine, exported.report.to_dict(), report)
@@ -148,7 +148,7 @@ def engine_from_onnx(onnx: Path, target: Path, pictures_folder: Path | None, ben
         engine, report = _compared(
             engine, draft, pictures, bench, kind="onnx", reference=lambda: _in_onnx_runtime(onnx)
         )
-        put_in_place([draft, engine_sidecar_path(draft)], target.parent)
+        move_into_place([draft, engine_sidecar_path(draft)], target.parent)
     return MadeEngine(target, onnx, engine, msgspec.to_builtins(artifact.parity), report)
 
 
@@ -179,8 +179,8 @@ def _explained(model: IFSegModel, settings: ExportSettings, picture: Picture, be
 
 
 def _build(onnx: Path, draft: Path, bench: Workbench) -> EngineArtifact:
-    bench.on_stage(f"building {draft.name} with {bench.flavour.title}")
-    return make_engine(onnx, draft, bench.wishes, bench.flavour, machine=bench.machine, progress=bench.progress)
+    bench.on_stage(f"building {draft.name} with {bench.tensorrt.title}")
+    return write_engine(onnx, draft, bench.wishes, bench.tensorrt, machine=bench.machine, progress=bench.progress)
 
 
 def _compared(
@@ -195,7 +195,7 @@ def _compared(
     """The engine's sidecar with the comparison in it, written again; and the report for people."""
     from export.parity.engine import compare_engine, run_model, why_not_compared
 
-    reason = why_not_compared(engine, bench.flavour, bench.machine, reference=kind)
+    reason = why_not_compared(engine, bench.tensorrt, bench.machine, reference=kind)
     if reason is not None or bench.machine.gpu is None:
         bench.on_note(f"not comparing the engine itself: {reason}")
         record, report = EngineParity(skipped=reason), {"skipped": reason}

@@ -37,7 +37,7 @@ class ExportSettings:
         opset: ONNX operator set; ``None`` for the default.
         biases: position biases as factors or as tables (see :mod:`export.frozen.biases`).
         precision: of weights and matrix products (see :mod:`export.frozen.precision`).
-        attention: as plain operators or as one fused operator (see :mod:`export.frozen.precision`); ``None`` for fused where
+        attention: as plain operators or as one fused operator (:mod:`export.frozen.precision`); ``None``: fused where
             the precision is meant for ONNX Runtime on a CPU alone (int8), plain otherwise.
         calibration: folder of pictures that the ranges of int8_fp16 are taken from; ``None`` for synthetic ones.
         pictures: folder of pictures for the parity check; ``None`` for the shipped ones.

@@ -18,7 +18,7 @@ _SEAL = "integrity"
 
 
 @dataclass(frozen=True)
-class Form(Generic[Record]):
+class SealedFormat(Generic[Record]):
     """What is expected of a file.
 
     Attributes:

@@ -23,7 +23,7 @@ from ifseg_rt.artifact.schema import (
     TensorSpec,
     contradictions,
 )
-from ifseg_rt.artifact.sealed_json import Form, write_sealed
+from ifseg_rt.artifact.sealed_json import SealedFormat, write_sealed
 from ifseg_rt.errors import ArtifactError
 
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
     "write_artifact",
 ]
 
-_FORM = Form(Artifact, KIND, SCHEMA_VERSION, "a model", "export")
+_FORM = SealedFormat(Artifact, KIND, SCHEMA_VERSION, "a model", "export")
 _EXPORT_AGAIN = "export it again: python -m export.to_onnx ckpt.pt -o {name}"
 _ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
 _CHECKPOINT_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".safetensors"})

@@ -94,8 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _rebuild(arguments: Sequence[str]) -> int:
-    from ifseg_rt.cli.console import Talk
-    from ifseg_rt.cli.run import log_through
+    from ifseg_rt.cli.console import Console
+    from ifseg_rt.cli.run import log_to
     from ifseg_rt.tensorrt.building.rebuild import add_arguments, run
 
     parser = _Parser(
@@ -107,7 +107,7 @@ def _rebuild(arguments: Sequence[str]) -> int:
     )
     add_arguments(parser)
     options = parser.parse_args(arguments)
-    log_through(Talk(quiet=options.quiet), debug=options.debug)
+    log_to(Console(quiet=options.quiet), debug=options.debug)
     with _clean_end_on_sigterm():
         return run(options)
 

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ifseg_rt import errors
-from ifseg_rt.cli.console import Talk
+from ifseg_rt.cli.console import Console
 from ifseg_rt.errors import IfsegError
 
 _GRACE = 10  # seconds an interrupted child gets to end by itself
 _ERROR, _HINT = "error: ", "hint: "
 
 
-def run_child(what: str, module: Sequence[str], root: Path, talk: Talk) -> None:
+def run_child(what: str, module: Sequence[str], root: Path, console: Console) -> None:
     """Run ``python -m MODULE ARGUMENTS...`` and pass on what it says on standard error, line by line.
 
     Args:
@@ -25,7 +25,7 @@ def run_child(what: str, module: Sequence[str], root: Path, talk: Talk) -> None:
         module: the module and its arguments.
         root: the folder that holds the module's package; the child starts there, so that no file of the same name in
             the user's own folder is taken for it.
-        talk: takes the child's lines.
+        console: takes the child's lines.
 
     Raises:
         IfsegError: the child failed; message, hint, class and exit code are the child's own where it gave any.
@@ -54,7 +54,7 @@ def run_child(what: str, module: Sequence[str], root: Path, talk: Talk) -> None:
                     hint = line[len(_HINT) :]
                 elif line:
                     last.append(line)
-                    talk.note(f"    {line}")
+                    console.note(f"    {line}")
             code = child.wait()
         except BaseException:
             _end(child)

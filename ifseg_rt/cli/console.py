@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
 
 
-class Talk:
+class Console:
     """Messages and progress. ``quiet`` leaves only warnings and errors."""
 
     def __init__(self, *, quiet: bool) -> None:
@@ -50,8 +50,8 @@ class Talk:
 class SourceProgress:
     """Counts frames and times; a live bar on a terminal, a line every five seconds elsewhere."""
 
-    def __init__(self, talk: Talk, source: Source, limit: int | None) -> None:
-        self._talk = talk
+    def __init__(self, console: Console, source: Source, limit: int | None) -> None:
+        self._talk = console
         self._source = source
         self._total = min((n for n in (source.total, limit) if n is not None), default=None)
         self._stages: dict[str, list[float]] = {}

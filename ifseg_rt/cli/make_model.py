@@ -21,7 +21,7 @@ from ifseg_rt import __version__
 from ifseg_rt.artifact.sidecar import SCHEMA_VERSION, read_artifact, sidecar_path
 from ifseg_rt.categories import WantedCategory, are_those_of, write_categories
 from ifseg_rt.cli.child_process import run_child
-from ifseg_rt.cli.console import Talk
+from ifseg_rt.cli.console import Console
 from ifseg_rt.errors import ArtifactError, IfsegError
 from ifseg_rt.segmenter import default_model_path
 
@@ -37,21 +37,25 @@ _NEEDED = {"train": ("torch", "tokenizers"), "export": ("torch", "onnx", "onnxsc
 
 
 @dataclass(frozen=True)
-class _Workshop:
+class _TrainingSide:
     """Where the training side lives: the folder that holds ``train/`` and ``export/``, and the base checkpoint."""
 
     root: Path
     base: Path
 
 
-def model_for(
-    categories: Sequence[WantedCategory], talk: Talk, *, size: tuple[int, int] | None = None, steps: int | None = None
+def model_for_categories(
+    categories: Sequence[WantedCategory],
+    console: Console,
+    *,
+    size: tuple[int, int] | None = None,
+    steps: int | None = None,
 ) -> Path:
     """A model for these categories: the shipped one where it fits, else one from the cache, else a new one.
 
     Args:
         categories: what to label, in label order.
-        talk: told what is being done.
+        console: told what is being done.
         size: height and width of the network's input; ``None`` for 384 x 512.
         steps: adaptation steps; ``None`` for :data:`QUICK_STEPS`.
 
@@ -63,17 +67,17 @@ def model_for(
             code are those of the command that failed.
     """
     if size is None and steps is None and _shipped_model_fits(categories):
-        talk.note("the shipped model already has exactly these categories")
+        console.note("the shipped model already has exactly these categories")
         return default_model_path()
     size, steps = size or DEFAULT_SIZE, steps or QUICK_STEPS
-    workshop = _find_workshop()
-    key = _key(categories, size, steps, workshop)
+    training_side = _find_training_side()
+    key = _key(categories, size, steps, training_side)
     folder = _cache_folder() / key
-    with _locked(folder, talk):
-        if _is_complete(folder, talk):
-            talk.note(f"using the model made for these categories before: {folder}")
+    with _locked(folder, console):
+        if _is_complete(folder, console):
+            console.note(f"using the model made for these categories before: {folder}")
         else:
-            _make(folder, categories, size, steps, workshop, talk)
+            _make(folder, categories, size, steps, training_side, console)
     return folder / "model.onnx"
 
 
@@ -84,7 +88,7 @@ def _shipped_model_fits(categories: Sequence[WantedCategory]) -> bool:
         return False
 
 
-def _find_workshop() -> _Workshop:
+def _find_training_side() -> _TrainingSide:
     # find_spec of a top-level name only searches; asking for "train.adapt" would import the package.
     roots: dict[str, Path] = {}
     for package, module in (("train", "adapt.py"), ("export", "to_onnx.py")):
@@ -106,15 +110,15 @@ def _find_workshop() -> _Workshop:
     base = roots["train"] / "assets" / "micro.pt"
     if not base.is_file():
         raise IfsegError(f"the base model is missing: expected {base}", hint="install ifseg-rt again")
-    return _Workshop(root=roots["train"].parent, base=base)
+    return _TrainingSide(root=roots["train"].parent, base=base)
 
 
-def _key(categories: Sequence[WantedCategory], size: tuple[int, int], steps: int, workshop: _Workshop) -> str:
+def _key(categories: Sequence[WantedCategory], size: tuple[int, int], steps: int, training_side: _TrainingSide) -> str:
     """A name for everything the model depends on, so that a change of any of it makes a new model."""
     code = hashlib.sha256()
     for package in ("train", "export"):
-        for path in sorted((workshop.root / package).rglob("*.py")):
-            code.update(path.relative_to(workshop.root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        for path in sorted((training_side.root / package).rglob("*.py")):
+            code.update(path.relative_to(training_side.root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     parts = {
         "categories": [[category.name, category.synonyms, category.color] for category in categories],
         "size": size,
@@ -122,7 +126,7 @@ def _key(categories: Sequence[WantedCategory], size: tuple[int, int], steps: int
         "batch": QUICK_BATCH,
         "seed": _SEED,
         "schema": SCHEMA_VERSION,
-        "base": hashlib.sha256(workshop.base.read_bytes()).hexdigest(),
+        "base": hashlib.sha256(training_side.base.read_bytes()).hexdigest(),
         "code": code.hexdigest(),
         "versions": {"ifseg-rt": __version__, **{name: _version(name) for name in ("torch", "onnx", "onnxscript")}},
     }
@@ -151,14 +155,14 @@ def _cache_folder() -> Path:
 
 
 @contextmanager
-def _locked(folder: Path, talk: Talk) -> Iterator[None]:
+def _locked(folder: Path, console: Console) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder.with_suffix(".lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        talk.note("another process is making this model; waiting for it")
+        console.note("another process is making this model; waiting for it")
         lock.acquire()
     try:
         yield
@@ -166,13 +170,13 @@ def _locked(folder: Path, talk: Talk) -> Iterator[None]:
         lock.release()
 
 
-def _is_complete(folder: Path, talk: Talk) -> bool:
+def _is_complete(folder: Path, console: Console) -> bool:
     if not folder.is_dir():
         return False
     try:
         read_artifact(folder / "model.onnx")
     except ArtifactError as error:
-        talk.warn(f"the cached model is damaged and is made again: {error}")
+        console.warn(f"the cached model is damaged and is made again: {error}")
         shutil.rmtree(folder)
         return False
     return True
@@ -183,21 +187,21 @@ def _make(
     categories: Sequence[WantedCategory],
     size: tuple[int, int],
     steps: int,
-    workshop: _Workshop,
-    talk: Talk,
+    training_side: _TrainingSide,
+    console: Console,
 ) -> None:
     for leftover in folder.parent.glob(f"{folder.name}.part-*"):  # of a run that was killed; we hold the lock
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}.part-", dir=folder.parent) as scratch:
         names, checkpoint, model = (Path(scratch) / name for name in ("categories.txt", "ckpt.pt", "model.onnx"))
         write_categories(names, categories)
-        talk.note(f"1/2 adapting the small model to {len(categories)} categories ({steps} steps, no images) ...")
+        console.note(f"1/2 adapting the small model to {len(categories)} categories ({steps} steps, no images) ...")
         adapt = ["train.adapt", "--base", "micro", "--categories-file", str(names), "--out", str(checkpoint)]
         adapt += ["--steps", str(steps), "--batch-size", str(QUICK_BATCH), "--seed", str(_SEED)]
-        run_child("the adaptation", adapt, workshop.root, talk)
-        talk.note(f"2/2 exporting it for pictures of {size[0]} x {size[1]} ...")
+        run_child("the adaptation", adapt, training_side.root, console)
+        console.note(f"2/2 exporting it for pictures of {size[0]} x {size[1]} ...")
         export = ["export.to_onnx", str(checkpoint), "-o", str(model), "--size", f"{size[0]}x{size[1]}"]
-        run_child("the export", export, workshop.root, talk)
+        run_child("the export", export, training_side.root, console)
         artifact = read_artifact(model)
         # One rename of a folder with nothing but the model: a reader sees all of it or nothing.
         finished = Path(scratch) / "finished"
@@ -206,4 +210,4 @@ def _make(
         for path in parts:
             path.rename(finished / path.name)
         finished.rename(folder)
-    talk.note(f"kept for the next time in {folder}")
+    console.note(f"kept for the next time in {folder}")

@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from ifseg_rt.cli.console import Talk
+from ifseg_rt.cli.console import Console
 from ifseg_rt.errors import UsageError
 from ifseg_rt.native_noise import quiet_environment
 
@@ -23,8 +23,8 @@ def run(options: argparse.Namespace) -> None:
         IfsegError: whatever can go wrong; the class carries the exit code.
         KeyboardInterrupt: the user pressed Ctrl-C; every file written so far is finished.
     """
-    talk = Talk(quiet=options.quiet)
-    log_through(talk, debug=options.debug)
+    console = Console(quiet=options.quiet)
+    log_to(console, debug=options.debug)
     _check_together(options)
     if not options.debug:
         quiet_environment()
@@ -45,15 +45,15 @@ def run(options: argparse.Namespace) -> None:
             found = find_sources(options.sources)
             sources = list(found.found)
             if found.ignored:
-                talk.note(f"left out, being neither pictures nor videos: {found.ignored} files")
+                console.note(f"left out, being neither pictures nor videos: {found.ignored} files")
         if len(sources) == 1:
             # Before minutes of adaptation: a camera that is not there should be known at once.
             stack.enter_context(closing(sources[0]))
             sources[0].open()
         outputs = Outputs(options.output, sources)
-        model = _model(options, talk)
+        model = _model(options, console)
         if options.rebuild:
-            _refit(model, options, talk)
+            _refit(model, options, console)
         no_window = _why_no_window(options)
         segmenter = stack.enter_context(
             Segmenter(
@@ -67,20 +67,20 @@ def run(options: argparse.Namespace) -> None:
                 overlay=options.alpha if outputs.saves or no_window is None else None,
             )
         )
-        talk.note(
+        console.note(
             f"{model.name} ({len(segmenter.categories)} categories) runs on {_named(segmenter.device, segmenter.gpu)}"
         )
-        window = _window(talk, no_window, saves=outputs.saves)
+        window = _window(console, no_window, saves=outputs.saves)
         if window is not None:
             stack.enter_context(closing(window))
         if outputs.folder is not None:
-            talk.note(f"writing to {outputs.folder}{os.sep}")
+            console.note(f"writing to {outputs.folder}{os.sep}")
         pipeline = Pipeline(
             segmenter,
             outputs,
             _line_writer(),
             window,
-            talk,
+            console,
             alpha=options.alpha,
             max_frames=options.max_frames,
         )
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         if window is not None and sources[-1].kind == "picture" and sys.stdin.isatty():
-            talk.note("press any key in the window to close it")
+            console.note("press any key in the window to close it")
             window.hold()
 
 
@@ -119,7 +119,7 @@ def _check_together(options: argparse.Namespace) -> None:
             raise UsageError(f"{name} only has a meaning with --categories: an exported model has its own")
 
 
-def _model(options: argparse.Namespace, talk: Talk) -> Path:
+def _model(options: argparse.Namespace, console: Console) -> Path:
     from ifseg_rt.segmenter import default_model_path
 
     if options.model is not None:
@@ -127,25 +127,25 @@ def _model(options: argparse.Namespace, talk: Talk) -> Path:
     if options.categories is None and options.categories_file is None:
         return default_model_path()
     from ifseg_rt.categories import parse_categories, read_categories
-    from ifseg_rt.cli.make_model import model_for
+    from ifseg_rt.cli.make_model import model_for_categories
 
     if options.categories is not None:
         categories = parse_categories(options.categories)
     else:
         categories = read_categories(Path(options.categories_file))
-    return model_for(categories, talk, size=options.size, steps=options.steps)
+    return model_for_categories(categories, console, size=options.size, steps=options.steps)
 
 
-def _refit(engine: Path, options: argparse.Namespace, talk: Talk) -> None:
+def _refit(engine: Path, options: argparse.Namespace, console: Console) -> None:
     from ifseg_rt.model_file import refit_engine
     from ifseg_rt.options import DeviceChoice
     from ifseg_rt.tensorrt.building.progress import make_progress
 
     choice = DeviceChoice.parse(options.device)
     choice.require_gpu()
-    progress = make_progress(quiet=options.quiet, say=talk.note)
+    progress = make_progress(quiet=options.quiet, say=console.note)
     with progress:
-        refit_engine(engine, gpu=choice.gpu, progress=progress, on_note=talk.note)
+        refit_engine(engine, gpu=choice.gpu, progress=progress, on_note=console.note)
 
 
 def _refine(options: argparse.Namespace) -> bool | tuple[int, int]:
@@ -162,13 +162,13 @@ def _why_no_window(options: argparse.Namespace) -> str | None:
     return "" if options.no_window else why_no_window()
 
 
-def _window(talk: Talk, why_not: str | None, *, saves: bool) -> Any:  # noqa: ANN401
+def _window(console: Console, why_not: str | None, *, saves: bool) -> Any:  # noqa: ANN401
     from ifseg_rt.sinks.window import Window
 
     if why_not is None:
         return Window("ifseg-rt")
     if why_not:
-        talk.note(f"no window: {why_not}" + ("" if saves else "; nothing is saved either (see --output)"))
+        console.note(f"no window: {why_not}" + ("" if saves else "; nothing is saved either (see --output)"))
     return None
 
 
@@ -184,10 +184,10 @@ def _named(device: str, gpu: int | None) -> str:
     return names.get(device, device) + (f", GPU {gpu}" if gpu else "")
 
 
-class _TalkHandler(logging.Handler):
-    def __init__(self, talk: Talk) -> None:
+class _ConsoleHandler(logging.Handler):
+    def __init__(self, console: Console) -> None:
         super().__init__()
-        self._talk = talk
+        self._talk = console
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
@@ -196,10 +196,10 @@ class _TalkHandler(logging.Handler):
             self._talk.note(f"{record.name}: {record.getMessage()}")
 
 
-def log_through(talk: Talk, *, debug: bool) -> None:
+def log_to(console: Console, *, debug: bool) -> None:
     """Show what the package logs: warnings always, everything with ``debug``."""
     logger = logging.getLogger("ifseg_rt")
-    for handler in [handler for handler in logger.handlers if isinstance(handler, _TalkHandler)]:
+    for handler in [handler for handler in logger.handlers if isinstance(handler, _ConsoleHandler)]:
         logger.removeHandler(handler)
-    logger.addHandler(_TalkHandler(talk))
+    logger.addHandler(_ConsoleHandler(console))
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
-class Garbage:
+class DeferredFree:
     """What waits to be freed.
 
     Memory is dropped by any thread at any time, also by the garbage collector in the middle of a recording: page-locked

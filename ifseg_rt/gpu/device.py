@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from ifseg_rt.gpu.cuda_errors import device_errors
-from ifseg_rt.gpu.deferred_free import Garbage
+from ifseg_rt.gpu.deferred_free import DeferredFree
 from ifseg_rt.gpu.foreign_frame import DeviceView
 from ifseg_rt.gpu.results.blocks import ArrayBase
 
 _PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: page-locked for every context of the process
 _LEGACY_DEFAULT_STREAM = 1
-_GARBAGE = Garbage()
+_DEFERRED = DeferredFree()
 
 
 class Memory:
@@ -58,7 +58,7 @@ class PinnedMemory:
         return np.asarray(ArrayBase(self)).view(dtype).reshape(shape)
 
 
-class Replay:
+class RecordedGraph:
     """A recorded frame: launched again and again on the stream it was recorded on; freed when it is gone, too."""
 
     def __init__(self, driver: Any, executable: Any, stream: Any) -> None:  # noqa: ANN401
@@ -140,13 +140,13 @@ class Gpu:
     def synchronize(self) -> None:
         """Wait until all work of the stream is done; other threads run meanwhile."""
         self.stream.sync()
-        _GARBAGE.sweep()
+        _DEFERRED.sweep()
 
     def release(self, work: Callable[[], None]) -> None:
         """Do ``work``, which gives things back, now or once nothing is recorded any more. Its errors are swallowed."""
-        _GARBAGE.free(lambda: self._with_context(work))
+        _DEFERRED.free(lambda: self._with_context(work))
 
-    def record(self, work: Callable[[], None]) -> Replay:
+    def record(self, work: Callable[[], None]) -> RecordedGraph:
         """Record what ``work`` enqueues on the stream, without running it.
 
         Raises:
@@ -155,7 +155,7 @@ class Gpu:
         """
         # Thread-local: other threads may allocate meanwhile; this one must not, and is told so.
         mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        with _GARBAGE.kept():
+        with _DEFERRED.kept():
             _checked(self._driver, self._driver.cuStreamBeginCapture(self._handle, mode))
             try:
                 work()
@@ -171,7 +171,7 @@ class Gpu:
             executable = _checked(self._driver, self._driver.cuGraphInstantiate(graph, 0))
         finally:
             self._destroy(graph)
-        return Replay(self._driver, executable, self._handle)
+        return RecordedGraph(self._driver, executable, self._handle)
 
     def mark(self) -> Any:  # noqa: ANN401 - a cuda.core.Event
         """Enqueue a point in time."""
@@ -244,10 +244,10 @@ class Gpu:
             _checked(self._driver, self._driver.cuGraphDestroy(graph))
 
     def _free(self, buffer: Any) -> None:  # noqa: ANN401 - a cuda.core.Buffer
-        _GARBAGE.free(lambda: self._with_context(buffer.close))
+        _DEFERRED.free(lambda: self._with_context(buffer.close))
 
     def _free_pinned(self, address: int) -> None:
-        _GARBAGE.free(lambda: self._with_context(lambda: self._driver.cuMemFreeHost(address)))
+        _DEFERRED.free(lambda: self._with_context(lambda: self._driver.cuMemFreeHost(address)))
 
     def _with_context(self, work: Callable[[], Any]) -> None:
         # Memory is dropped by any thread, so the context is made current here.

@@ -40,7 +40,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class NetworkPlan:
+class NetworkLayout:
     """Tensors of the network; the same for frames of every size.
 
     Attributes:
@@ -64,7 +64,7 @@ class NetworkPlan:
 
 
 @dataclass(frozen=True)
-class ResultPlan:
+class ResultLayout:
     """What one frame of one size gives; copied to the host in one piece.
 
     Attributes:
@@ -89,7 +89,7 @@ class ResultPlan:
         return self.labels.dtype.itemsize == 2
 
 
-def plan_network(artifact: Artifact) -> NetworkPlan:
+def lay_out_network(artifact: Artifact) -> NetworkLayout:
     """Lay out the tensors that the sidecar describes.
 
     Raises:
@@ -103,10 +103,10 @@ def plan_network(artifact: Artifact) -> NetworkPlan:
     shapes = [(specs[name].shape, np.dtype(specs[name].dtype)) for name in ("image", "logits", "neighbours")]
     regions = list(_packed([*shapes, ((classes, cells), np.dtype(np.float32))]))
     image, logits, neighbours, planes = regions
-    return NetworkPlan(image, logits, neighbours, planes, planes.end)
+    return NetworkLayout(image, logits, neighbours, planes, planes.end)
 
 
-def plan_result(artifact: Artifact, height: int, width: int, extras: Extras) -> ResultPlan:
+def lay_out_result(artifact: Artifact, height: int, width: int, extras: Extras) -> ResultLayout:
     """Lay out the result for frames of ``height`` x ``width`` pixels; what ``extras`` do not ask for takes no room."""
     classes = len(artifact.categories)
     arrays: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
@@ -120,7 +120,7 @@ def plan_result(artifact: Artifact, height: int, width: int, extras: Extras) -> 
         arrays["picture"] = ((height, width, 3), np.uint8)
     packed = _packed([(shape, np.dtype(kind)) for shape, kind in arrays.values()])
     regions = dict(zip(arrays, packed, strict=True))
-    return ResultPlan(
+    return ResultLayout(
         flags=regions["flags"],
         labels=regions["labels"],
         planes=regions["planes"],

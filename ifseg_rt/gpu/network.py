@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 
-class DeviceNetwork(Protocol):
+class GpuNetwork(Protocol):
     """A loaded network whose inputs and outputs lie in GPU memory that it does not own.
 
     It enqueues on the stream it was made for. The device path calls it from one thread at a time, with the GPU current.

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ifseg_rt.gpu.layout import FLAGS, ResultPlan, plan_network
+from ifseg_rt.gpu.layout import FLAGS, ResultLayout, lay_out_network
 from ifseg_rt.kernels.launches import OverlayTarget
 
 if TYPE_CHECKING:
     from ifseg_rt.artifact.sidecar import Artifact
     from ifseg_rt.gpu.device import Gpu, Memory, PinnedMemory
     from ifseg_rt.gpu.foreign_frame import DeviceFrame
-    from ifseg_rt.gpu.network import DeviceNetwork
+    from ifseg_rt.gpu.network import GpuNetwork
     from ifseg_rt.gpu.stage_clock import StageClock
     from ifseg_rt.runner import Averaging, Extras
 
@@ -37,9 +37,7 @@ class FrameProgram:
         DeviceError: the network refuses its buffers.
     """
 
-    def __init__(
-        self, gpu: Gpu, network: DeviceNetwork, artifact: Artifact, averaging: Averaging, extras: Extras
-    ) -> None:
+    def __init__(self, gpu: Gpu, network: GpuNetwork, artifact: Artifact, averaging: Averaging, extras: Extras) -> None:
         self._gpu = gpu
         self._network = network
         self._spec = artifact.preprocess
@@ -47,7 +45,7 @@ class FrameProgram:
         self._cells, self._classes = prod(artifact.grid), len(artifact.categories)
         self._most = artifact.refinement.max_neighbours
         self._settings = averaging.settings
-        plan = plan_network(artifact)
+        plan = lay_out_network(artifact)
         memory = gpu.allocate(plan.size)
         self._memory: Memory | None = memory
         self._image, self._logits, self._neighbours, self._planes = (
@@ -74,7 +72,7 @@ class FrameProgram:
             half=False,
         )
 
-    def score(self, result: int, plan: ResultPlan, clock: StageClock) -> None:
+    def score(self, result: int, plan: ResultLayout, clock: StageClock) -> None:
         """Run the network on its input and write probabilities and flags.
 
         Args:
@@ -87,7 +85,7 @@ class FrameProgram:
         self._average(result, plan)
         clock.mark("refinement")
 
-    def label(self, result: int, plan: ResultPlan, clock: StageClock, frame: DeviceFrame, *, swap: bool) -> None:
+    def label(self, result: int, plan: ResultLayout, clock: StageClock, frame: DeviceFrame, *, swap: bool) -> None:
         """Write the labels, and what else is wanted of every pixel, in one launch.
 
         Args:
@@ -122,7 +120,7 @@ class FrameProgram:
         """Give the memory back; nothing may be enqueued any more."""
         self._memory = self._palettes = None
 
-    def _overlay(self, result: int, plan: ResultPlan, frame: DeviceFrame, *, swap: bool) -> OverlayTarget | None:
+    def _overlay(self, result: int, plan: ResultLayout, frame: DeviceFrame, *, swap: bool) -> OverlayTarget | None:
         if plan.picture is None or self._palettes is None or self._alpha is None:
             return None
         return OverlayTarget(
@@ -134,7 +132,7 @@ class FrameProgram:
             alpha=self._alpha,
         )
 
-    def _average(self, result: int, plan: ResultPlan) -> None:
+    def _average(self, result: int, plan: ResultLayout) -> None:
         """Write flags and probabilities, and without averaging the logits by class."""
         kernels, stream = self._gpu.kernels, self._gpu.stream
         cells, classes = self._cells, self._classes

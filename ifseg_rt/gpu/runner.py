@@ -16,12 +16,12 @@ from ifseg_rt.errors import SourceError, UsageError
 from ifseg_rt.frames import ColorOrder, as_color_frame
 from ifseg_rt.gpu.cuda_errors import device_errors
 from ifseg_rt.gpu.foreign_frame import DeviceFrame, DeviceView, frame_of, is_on_device, stream_address
-from ifseg_rt.gpu.layout import ResultPlan, plan_result
+from ifseg_rt.gpu.layout import ResultLayout, lay_out_result
 from ifseg_rt.gpu.program import FrameProgram
 from ifseg_rt.gpu.recording import Recorder
 from ifseg_rt.gpu.results.blocks import BlockPool
 from ifseg_rt.gpu.results.on_gpu import DeviceMemoryResult, DeviceResult
-from ifseg_rt.gpu.results.reader import ResultKeeper, labelled
+from ifseg_rt.gpu.results.reader import ResultReader, labelled
 from ifseg_rt.gpu.stage_clock import StageClock
 from ifseg_rt.runner import Averaging, Extras, Labelled
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ifseg_rt.artifact.sidecar import Artifact
     from ifseg_rt.gpu.device import Gpu, Memory, PinnedMemory
-    from ifseg_rt.gpu.network import DeviceNetwork
+    from ifseg_rt.gpu.network import GpuNetwork
 
 _HELD_AT_MOST = 8  # frames of callers kept alive by run_on_device before it waits for the GPU once
 
@@ -39,14 +39,14 @@ _HELD_AT_MOST = 8  # frames of callers kept alive by run_on_device before it wai
 class _Size:
     """Memory for frames of one size."""
 
-    plan: ResultPlan
+    plan: ResultLayout
     result: Memory
     blocks: BlockPool
     staging: PinnedMemory | None = None  # these two are made for the first frame that comes from the host
     frame: Memory | None = None
 
 
-class DevicePath:
+class GpuRunner:
     """Pre-processing, network, averaging and up-sampling on one GPU; one stream, one context.
 
     All memory is allocated once per frame size; when the size changes it is made again and recordings are dropped.
@@ -75,7 +75,7 @@ class DevicePath:
     def __init__(
         self,
         gpu: Gpu,
-        network: DeviceNetwork,
+        network: GpuNetwork,
         artifact: Artifact,
         averaging: Averaging,
         extras: Extras | None = None,
@@ -91,7 +91,7 @@ class DevicePath:
         self._clock = StageClock(gpu, enabled=time_stages)
         self._recorder = Recorder(gpu.record, network.why_not_recordable, wanted=cuda_graph and not time_stages)
         self._lock = threading.RLock()  # a result of this path may be given to it as a frame, and asks it for memory
-        self._keeper = ResultKeeper(gpu, self._lock, network.device)
+        self._keeper = ResultReader(gpu, self._lock, network.device)
         self._closed = False
         self._frames = 0
         self._size: _Size | None = None
@@ -100,17 +100,17 @@ class DevicePath:
         with gpu.current(), device_errors(f"allocating memory on {gpu.name}"):
             self._program = FrameProgram(gpu, network, artifact, averaging, self._extras)
         # Comes before anything that this path owns is freed.
-        self._abandoned = weakref.finalize(self, _abandon, gpu, network, self._held)
+        self._abandoned = weakref.finalize(self, _free_when_dropped, gpu, network, self._held)
         self._abandoned.atexit = False
 
     @property
     def device(self) -> str:
-        """See :class:`ifseg_rt.runner.FramePath`."""
+        """See :class:`ifseg_rt.runner.Runner`."""
         return self._network.device
 
     @property
     def fallback_reason(self) -> str | None:
-        """See :class:`ifseg_rt.runner.FramePath`."""
+        """See :class:`ifseg_rt.runner.Runner`."""
         return self._network.fallback_reason
 
     @property
@@ -119,7 +119,7 @@ class DevicePath:
         return self._recorder.refusal
 
     def run(self, frame: Any, color: ColorOrder) -> Labelled:  # noqa: ANN401
-        """See :meth:`ifseg_rt.runner.FramePath.run`; ``frame`` may lie on the host or on the GPU."""
+        """See :meth:`ifseg_rt.runner.Runner.run`; ``frame`` may lie on the host or on the GPU."""
         picture, order = _picture(frame, color)
         with self._turn():
             started = time.perf_counter()
@@ -128,13 +128,13 @@ class DevicePath:
                 block = size.blocks.take()
                 self._gpu.copy(block.address, size.result.address, size.plan.size)
                 self._clock.mark("download")
-                self._settle()
+                self._wait()
                 timings = self._clock.read()
             timings["total"] = (time.perf_counter() - started) * 1e3
             return labelled(block, size.plan, order, timings, self.device)
 
     def run_on_device(self, frame: Any, color: ColorOrder, stream: Any) -> DeviceResult:  # noqa: ANN401
-        """See :meth:`ifseg_rt.runner.FramePath.run_on_device`.
+        """See :meth:`ifseg_rt.runner.Runner.run_on_device`.
 
         Args:
             frame: on the host or on the GPU.
@@ -159,7 +159,7 @@ class DevicePath:
         return DeviceResult(self._keeper, self._gpu, result, self._artifact.category_names, colors)
 
     def close(self) -> None:
-        """See :meth:`ifseg_rt.runner.FramePath.close`."""
+        """See :meth:`ifseg_rt.runner.Runner.close`."""
         with self._lock:
             if self._closed:
                 return
@@ -195,7 +195,7 @@ class DevicePath:
         with device_errors("labelling a frame"):
             size = self._size_for(frame.height, frame.width)
             if len(self._held) >= _HELD_AT_MOST:
-                self._settle()
+                self._wait()
             self._held.append(frame.owner)
             self._clock.start()
             self._program.preprocess(frame, swap=swap)
@@ -232,7 +232,7 @@ class DevicePath:
                 size.staging, size.frame = self._gpu.allocate_pinned(count), self._gpu.allocate(count)
             elif self._copying:
                 # The frame before, left on the GPU by run_on_device, may still be on its way out of the staging memory.
-                self._settle()
+                self._wait()
             staging = size.staging
             target = DeviceFrame(size.frame.address, height, width, 3 * width)
             np.copyto(staging.array((height, width, 3), np.uint8), picture)
@@ -255,14 +255,14 @@ class DevicePath:
         if self._size is not None and self._size.plan.labels.shape == (height, width):
             return self._size
         if self._size is not None:
-            self._settle()
+            self._wait()
             self._recorder.forget()
             self._size = None  # first: both at once may not fit
-        plan = plan_result(self._artifact, height, width, self._extras)
+        plan = lay_out_result(self._artifact, height, width, self._extras)
         self._size = _Size(plan, self._gpu.allocate(plan.size), BlockPool(self._gpu.allocate_pinned, plan.size))
         return self._size
 
-    def _settle(self) -> None:
+    def _wait(self) -> None:
         """Wait for the stream; nothing enqueued reads a caller's frame or the staging memory any more."""
         self._gpu.synchronize()
         self._held.clear()
@@ -276,7 +276,7 @@ class DevicePath:
             raise SourceError(f"the memory of this {found} on the GPU cannot be read: {error}") from error
 
 
-def _abandon(gpu: Gpu, network: DeviceNetwork, held: list[Any]) -> None:
+def _free_when_dropped(gpu: Gpu, network: GpuNetwork, held: list[Any]) -> None:
     """For a path that was dropped without closing: enqueued work may still use its memory and the callers' frames.
 
     The network too is closed here, with its GPU current, whichever the collecting thread works on.

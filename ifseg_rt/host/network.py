@@ -1,4 +1,4 @@
-"""What the segmenter needs from a backend."""
+"""What the segmenter needs from a network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Backend(Protocol):
+class HostNetwork(Protocol):
     """A loaded model. The segmenter calls it from one thread at a time."""
 
     @property

@@ -20,32 +20,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ifseg_rt.artifact.sidecar import Artifact
-    from ifseg_rt.host.network import Backend
+    from ifseg_rt.host.network import HostNetwork
 
 
-class HostPath:
+class HostRunner:
     """Pre-processing, network, averaging and up-sampling, one after the other.
 
     Threads take turns on pre-processing and network; averaging and up-sampling run beside them.
 
     Args:
         artifact: the verified sidecar.
-        backend: the loaded model; closed with this path.
+        network: the loaded model; closed with this path.
         averaging: how class probabilities are averaged.
         extras: what else is made of every frame.
-        gpu: number of the GPU that the backend runs on, ``None`` for the CPU.
+        gpu: number of the GPU that the network runs on, ``None`` for the CPU.
     """
 
     def __init__(
         self,
         artifact: Artifact,
-        backend: Backend,
+        network: HostNetwork,
         averaging: Averaging,
         extras: Extras | None = None,
         *,
         gpu: int | None = None,
     ) -> None:
-        self.backend = backend
+        self.network = network
         self.gpu = gpu
         self._extras = extras or Extras()
         self._colors = tuple(category.color for category in artifact.categories)
@@ -57,16 +57,16 @@ class HostPath:
 
     @property
     def device(self) -> str:
-        """See :class:`ifseg_rt.runner.FramePath`."""
-        return self.backend.device
+        """See :class:`ifseg_rt.runner.Runner`."""
+        return self.network.device
 
     @property
     def fallback_reason(self) -> str | None:
-        """See :class:`ifseg_rt.runner.FramePath`."""
-        return self.backend.fallback_reason
+        """See :class:`ifseg_rt.runner.Runner`."""
+        return self.network.fallback_reason
 
     def run(self, frame: Any, color: ColorOrder) -> Labelled:  # noqa: ANN401
-        """See :meth:`ifseg_rt.runner.FramePath.run`; ``frame`` is an array or a PIL picture on the host."""
+        """See :meth:`ifseg_rt.runner.Runner.run`; ``frame`` is an array or a PIL picture on the host."""
         picture, order = as_color_frame(frame, color)
         outputs = self._outputs_needed()
         with self._lock:
@@ -75,7 +75,7 @@ class HostPath:
             started = time.perf_counter()
             image = self.preprocess(picture, order)
             prepared = time.perf_counter()
-            arrays = self.backend.run(image, outputs)
+            arrays = self.network.run(image, outputs)
             inferred = time.perf_counter()
         scores, probabilities = self._scores(arrays)
         refined = time.perf_counter()
@@ -101,7 +101,7 @@ class HostPath:
         return Labelled(labels, probabilities, order, timings, confidence, painted)
 
     def run_on_device(self, frame: Any, color: ColorOrder, stream: Any) -> NoReturn:  # noqa: ANN401
-        """See :meth:`ifseg_rt.runner.FramePath.run_on_device`; always refused."""
+        """See :meth:`ifseg_rt.runner.Runner.run_on_device`; always refused."""
         reason = f": {self.fallback_reason}" if self.fallback_reason else ""
         raise UsageError(
             f"results stay on a device only where frames are worked on there; this Segmenter runs on the host{reason}",
@@ -109,10 +109,10 @@ class HostPath:
         )
 
     def close(self) -> None:
-        """See :meth:`ifseg_rt.runner.FramePath.close`."""
+        """See :meth:`ifseg_rt.runner.Runner.close`."""
         with self._lock:
             self._closed = True
-            self.backend.close()
+            self.network.close()
 
     def _outputs_needed(self) -> tuple[str, ...]:
         if self._averaging.settings is None:

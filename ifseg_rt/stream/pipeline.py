@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ifseg_rt.cli.console import SourceProgress, Talk
+from ifseg_rt.cli.console import Console, SourceProgress
 from ifseg_rt.errors import SourceError
 from ifseg_rt.sinks.base import Sink
 from ifseg_rt.sinks.jsonl import record
@@ -41,7 +41,7 @@ class Pipeline:
         outputs: the files to write.
         lines: takes the record of every frame.
         screen: shows every frame, if there is one.
-        talk: says how it goes.
+        console: says how it goes.
         alpha: opacity of the colours over the frame, 0..1; the same as ``segment`` paints with.
         max_frames: stop every video and camera after so many frames.
     """
@@ -52,7 +52,7 @@ class Pipeline:
         outputs: Outputs,
         lines: Callable[[Mapping[str, Any]], None],
         screen: Screen | None,
-        talk: Talk,
+        console: Console,
         *,
         alpha: float = 0.5,
         max_frames: int | None = None,
@@ -61,7 +61,7 @@ class Pipeline:
         self._outputs = outputs
         self._lines = lines
         self._screen = screen
-        self._talk = talk
+        self._talk = console
         self._alpha = alpha
         self._max_frames = max_frames
 

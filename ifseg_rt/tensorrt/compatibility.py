@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.machine import Gpu, Machine
-from ifseg_rt.tensorrt.installed import Flavour, release, title_of
+from ifseg_rt.tensorrt.installed import TensorRt, release, title_of
 from ifseg_rt.tensorrt.schema import EngineArtifact, EngineBuild
 from ifseg_rt.tensorrt.sidecar import rebuild_hint
 
@@ -45,7 +45,7 @@ def require_gpu(path: Path, machine: Machine, *, precision: str | None = None) -
     )
 
 
-def check(path: Path, engine: EngineArtifact, flavour: Flavour, machine: Machine) -> None:
+def check(path: Path, engine: EngineArtifact, tensorrt: TensorRt, machine: Machine) -> None:
     """Refuses an engine that does not fit, every mismatch named.
 
     Args:
@@ -59,18 +59,18 @@ def check(path: Path, engine: EngineArtifact, flavour: Flavour, machine: Machine
         ArtifactError: it was built for something else; the hint says how to build it again.
     """
     gpu = require_gpu(path, machine, precision=engine.model.precision)
-    found = mismatches(engine, flavour, machine, gpu)
+    found = mismatches(engine, tensorrt, machine, gpu)
     if not found:
         return
     lines = found[0] if len(found) == 1 else "".join(f"\n  - {line}" for line in found)
     raise ArtifactError(f"{path.name} does not fit this machine: {lines}", hint=rebuild_hint(path))
 
 
-def mismatches(engine: EngineArtifact, flavour: Flavour, machine: Machine, gpu: Gpu) -> list[str]:
+def mismatches(engine: EngineArtifact, tensorrt: TensorRt, machine: Machine, gpu: Gpu) -> list[str]:
     """Everything about which an engine and a machine disagree, one line each, both sides named."""
     build = engine.build
     return [
-        *_runtime(build, flavour),
+        *_runtime(build, tensorrt),
         *_platform(build, machine),
         *_capability(build, gpu),
         *_cuda(build, gpu),
@@ -78,21 +78,21 @@ def mismatches(engine: EngineArtifact, flavour: Flavour, machine: Machine, gpu: 
     ]
 
 
-def _runtime(build: EngineBuild, flavour: Flavour) -> Iterator[str]:
+def _runtime(build: EngineBuild, tensorrt: TensorRt) -> Iterator[str]:
     built_with = f"{title_of(build.runtime)} {build.version}"
-    if build.runtime != flavour.name:
-        yield f"built with {built_with}, here is {flavour.title}"
+    if build.runtime != tensorrt.name:
+        yield f"built with {built_with}, here is {tensorrt.title}"
         return
-    if build.version == flavour.version:
+    if build.version == tensorrt.version:
         return
     if not build.version_compatible:
-        yield f"built with {built_with}, here is {flavour.title}; an engine runs on the very version that built it"
+        yield f"built with {built_with}, here is {tensorrt.title}; an engine runs on the very version that built it"
         return
-    then, now = release(build.version), release(flavour.version)
+    then, now = release(build.version), release(tensorrt.version)
     # Across major versions only 10 on 11 (and 8 on 10) is supported.
     if now < then or (now[0] != then[0] and (then[0], now[0]) != (10, 11)):
         later = f"later versions of {then[0]}" + (" and 11" if then[0] == 10 else "")
-        yield f"built with {built_with} for itself and {later}, here is {flavour.title}"
+        yield f"built with {built_with} for itself and {later}, here is {tensorrt.title}"
 
 
 def _platform(build: EngineBuild, machine: Machine) -> Iterator[str]:

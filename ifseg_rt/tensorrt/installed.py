@@ -16,9 +16,9 @@ from typing import Any, Literal, get_args
 from ifseg_rt.errors import DeviceError, UsageError
 from ifseg_rt.machine import Machine, this_machine
 
-FlavourName = Literal["tensorrt", "tensorrt_rtx"]
-FLAVOURS: tuple[FlavourName, ...] = get_args(FlavourName)
-WANTED = ("auto", *FLAVOURS)
+RuntimeName = Literal["tensorrt", "tensorrt_rtx"]
+RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
+WANTED = ("auto", *RUNTIMES)
 
 _TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 # Before 10.3 (JetPack 6.1) strongly typed networks lack operators that the exported graphs use.
@@ -33,7 +33,7 @@ _CUDA_OF_WHEELS = (13, 12)
 
 
 @dataclass(frozen=True)
-class Flavour:
+class TensorRt:
     """One installed TensorRT.
 
     Attributes:
@@ -42,7 +42,7 @@ class Flavour:
         version: as the module says it, e.g. ``"10.3.0"`` or ``"1.7.1.116"``.
     """
 
-    name: FlavourName
+    name: RuntimeName
     module: Any
     version: str
 
@@ -95,12 +95,12 @@ class Flavour:
         return None
 
 
-def find_flavour(
+def find_tensorrt(
     wanted: str = "auto",
     *,
     machine: Machine | None = None,
     load: Callable[[str], Any] = importlib.import_module,
-) -> Flavour:
+) -> TensorRt:
     """The TensorRT to use.
 
     Args:
@@ -121,12 +121,12 @@ def find_flavour(
         return found
     machine = machine or this_machine()
     full = _load("tensorrt", load)
-    if isinstance(full, Flavour) and machine.gpu is not None:
+    if isinstance(full, TensorRt) and machine.gpu is not None:
         return full
     rtx = _load("tensorrt_rtx", load)
-    if isinstance(rtx, Flavour):
+    if isinstance(rtx, TensorRt):
         return rtx
-    if isinstance(full, Flavour):
+    if isinstance(full, TensorRt):
         raise DeviceError(
             f"{full.title} needs an NVIDIA GPU, and this machine has none that works: {machine.reason}",
             hint=f"TensorRT-RTX builds without a GPU: {_INSTALL['tensorrt_rtx']}",
@@ -137,7 +137,7 @@ def find_flavour(
     )
 
 
-def _load(name: str, load: Callable[[str], Any]) -> Flavour | str:
+def _load(name: str, load: Callable[[str], Any]) -> TensorRt | str:
     """The flavour, or why it is not usable in one line."""
     try:
         module = load(name)
@@ -149,8 +149,8 @@ def _load(name: str, load: Callable[[str], Any]) -> Flavour | str:
     oldest = _OLDEST[name]
     if release(version)[:2] < oldest:
         return f"version {version} is too old, expected {oldest[0]}.{oldest[1]} or later"
-    flavour: FlavourName = "tensorrt" if name == "tensorrt" else "tensorrt_rtx"
-    return Flavour(flavour, module, version)
+    tensorrt: RuntimeName = "tensorrt" if name == "tensorrt" else "tensorrt_rtx"
+    return TensorRt(tensorrt, module, version)
 
 
 def release(version: str) -> tuple[int, ...]:

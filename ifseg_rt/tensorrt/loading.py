@@ -9,7 +9,7 @@ from typing import Any
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.machine import Machine, this_machine
 from ifseg_rt.tensorrt.compatibility import check, require_gpu
-from ifseg_rt.tensorrt.installed import Flavour, find_flavour, title_of
+from ifseg_rt.tensorrt.installed import TensorRt, find_tensorrt, title_of
 from ifseg_rt.tensorrt.logger import Messages, make_logger
 from ifseg_rt.tensorrt.schema import EngineArtifact
 from ifseg_rt.tensorrt.sidecar import read_engine, rebuild_hint
@@ -33,7 +33,7 @@ class CheckedEngine:
 
     path: Path
     artifact: EngineArtifact
-    flavour: Flavour
+    tensorrt: TensorRt
     machine: Machine
 
 
@@ -54,7 +54,7 @@ class LoadedEngine:
     messages: Messages
 
 
-def open_checks(path: str | Path, *, machine: Machine | None = None) -> CheckedEngine:
+def check_engine(path: str | Path, *, machine: Machine | None = None) -> CheckedEngine:
     """Everything before deserialising: sidecar, file, GPU, TensorRT, and whether they fit each other.
 
     Raises:
@@ -66,24 +66,24 @@ def open_checks(path: str | Path, *, machine: Machine | None = None) -> CheckedE
     machine = machine or this_machine()
     require_gpu(path, machine, precision=artifact.model.precision)
     try:
-        flavour = find_flavour(artifact.build.runtime, machine=machine)
+        tensorrt = find_tensorrt(artifact.build.runtime, machine=machine)
     except DeviceError as error:
         built_with = f"{title_of(artifact.build.runtime)} {artifact.build.version}"
         raise DeviceError(
             f"{path.name} was built with {built_with}: {error}", hint=f"{error.hint}; or {rebuild_hint(path)}"
         ) from error
-    check(path, artifact, flavour, machine)
-    return CheckedEngine(path, artifact, flavour, machine)
+    check(path, artifact, tensorrt, machine)
+    return CheckedEngine(path, artifact, tensorrt, machine)
 
 
-def deserialise(checked: CheckedEngine) -> LoadedEngine:
+def load_engine(checked: CheckedEngine) -> LoadedEngine:
     """Puts a checked engine on the GPU.
 
     Raises:
         ArtifactError: TensorRT finds the engine unfit in spite of all checks.
         DeviceError: the runtime does not start, or the GPU fails.
     """
-    trt, title = checked.flavour.module, checked.flavour.title
+    trt, title = checked.tensorrt.module, checked.tensorrt.title
     messages = Messages()
     logger = make_logger(trt, messages)
     try:
@@ -118,7 +118,7 @@ def _ask_validity(trt: Any, runtime: Any, data: bytes, checked: CheckedEngine, m
     kinds = trt.EngineInvalidityDiagnostics
     reasons = [words for name, words in _DIAGNOSES if hasattr(kinds, name) and bits & int(getattr(kinds, name))]
     detail = "; ".join(reasons) or messages.first_error
-    words = f"{checked.flavour.title} refuses {checked.path.name}: {detail}"
+    words = f"{checked.tensorrt.title} refuses {checked.path.name}: {detail}"
     if not reasons or bits & int(getattr(kinds, "CUDA_ERROR", 0)):
         raise DeviceError(words, hint="check the driver (nvidia-smi)")
     raise ArtifactError(words, hint=rebuild_hint(checked.path))

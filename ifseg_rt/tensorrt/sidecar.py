@@ -8,7 +8,7 @@ import msgspec
 
 from ifseg_rt.artifact.file_kinds import identify
 from ifseg_rt.artifact.schema import FileRecord
-from ifseg_rt.artifact.sealed_json import Form, write_sealed
+from ifseg_rt.artifact.sealed_json import SealedFormat, write_sealed
 from ifseg_rt.artifact.sidecar import file_record
 from ifseg_rt.errors import ArtifactError
 from ifseg_rt.tensorrt.schema import (
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
-_FORM = Form(EngineArtifact, ENGINE_KIND, ENGINE_SCHEMA_VERSION, "an engine", "build")
+_FORM = SealedFormat(EngineArtifact, ENGINE_KIND, ENGINE_SCHEMA_VERSION, "an engine", "build")
 
 
 def engine_sidecar_path(engine: str | Path) -> Path:

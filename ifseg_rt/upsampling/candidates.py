@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ifseg_rt.upsampling.cells import Plan
+    from ifseg_rt.upsampling.cells import CellGrid
 
 # An interpolated value carries at most 6 roundings of 2^-24 of the values that it is made of, and so does the one it is
 # compared with; sums of corners add 4. Products that underflow lose less than the smallest normal number.
@@ -49,7 +49,7 @@ class Candidates:
     corners: NDArray[np.float32]
 
 
-def find_candidates(scores: NDArray[np.float32], plan: Plan) -> Candidates:
+def find_candidates(scores: NDArray[np.float32], grid: CellGrid) -> Candidates:
     """Find the classes that can win in each cell.
 
     Args:
@@ -59,13 +59,13 @@ def find_candidates(scores: NDArray[np.float32], plan: Plan) -> Candidates:
     points = np.empty((scores.shape[1] * scores.shape[2], scores.shape[0]), dtype=np.float32)
     cv2.transpose(scores.reshape(scores.shape[0], -1), dst=points)
     winners, certain, tied = _winners(points)
-    settled = np.where(certain, winners, -1)[plan.corners]
+    settled = np.where(certain, winners, -1)[grid.corners]
     only = settled[0]
     mixed = np.flatnonzero((only < 0) | (only != settled[1]) | (only != settled[2]) | (only != settled[3]))
-    prune = tied or plan.basis.shape[1] >= _LARGE_CELL
+    prune = tied or grid.basis.shape[1] >= _LARGE_CELL
     step = max(1, _BATCH // points.shape[1])
     parts = [
-        _of_cells(points, winners, plan.corners[:, mixed[i : i + step]], prune) for i in range(0, mixed.size, step)
+        _of_cells(points, winners, grid.corners[:, mixed[i : i + step]], prune) for i in range(0, mixed.size, step)
     ]
     if not parts:
         nothing = np.zeros(0, dtype=np.int64)

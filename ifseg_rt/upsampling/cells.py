@@ -82,7 +82,7 @@ def axis(points: int, pixels: int) -> Axis:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CellGrid:
     """Both axes and what follows from them; N = (h + 1)(w + 1) cells in row order, at most P x Q pixels each.
 
     Attributes:
@@ -106,7 +106,7 @@ class Plan:
 
 
 @lru_cache(maxsize=8)
-def plan(grid_height: int, grid_width: int, height: int, width: int) -> Plan:
+def cell_grid(grid_height: int, grid_width: int, height: int, width: int) -> CellGrid:
     """Lay a frame of ``height`` x ``width`` pixels over a grid."""
     rows, columns = axis(grid_height, height), axis(grid_width, width)
     points = np.arange(grid_height * grid_width).reshape(grid_height, grid_width)
@@ -115,7 +115,7 @@ def plan(grid_height: int, grid_width: int, height: int, width: int) -> Plan:
     targets = tuple((vertical, horizontal) for vertical in _spans(rows) for horizontal in _spans(columns))
     sources = tuple((_from_zero(vertical), _from_zero(horizontal)) for vertical, horizontal in targets)
     whole = (slice(0, rows.offsets.size), slice(0, columns.offsets.size))
-    return Plan(
+    return CellGrid(
         rows=rows,
         columns=columns,
         corners=np.stack(corners).reshape(4, -1),

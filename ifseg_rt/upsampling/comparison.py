@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ifseg_rt.upsampling.candidates import Candidates
-    from ifseg_rt.upsampling.cells import Plan
+    from ifseg_rt.upsampling.cells import CellGrid
 
 # Such a product is off by at most 40 roundings of 2^-24 of the largest score of the cell (coefficients rounded once,
 # four products and three sums of at most 8 times that score), and twice that where two of them are compared; the
@@ -28,7 +28,7 @@ _CLOSE = 256 / 2**24
 _CHUNK = 60_000  # pixels: buffers of 240 KB; matrix libraries start threads above 4 times as many, which cost far more
 
 
-def settle(found: Candidates, plan: Plan, labels: NDArray[Any]) -> None:
+def settle(found: Candidates, grid: CellGrid, labels: NDArray[Any]) -> None:
     """Write the label of every pixel of the cells with several candidates.
 
     Args:
@@ -38,21 +38,21 @@ def settle(found: Candidates, plan: Plan, labels: NDArray[Any]) -> None:
     """
     if not found.cells.size:
         return
-    ranks = _ranks(found, plan, labels.dtype)
-    height, width = plan.rows.offsets.size, plan.columns.offsets.size
+    ranks = _ranks(found, grid, labels.dtype)
+    height, width = grid.rows.offsets.size, grid.columns.offsets.size
     step = max(1, min(found.cells.size, _CHUNK // (height * width)))
     buffers = _Buffers(step, height * width, labels.dtype)
     cells = found.cells.tolist()
     unsure: list[NDArray[np.int64]] = []
     for begin in range(0, len(cells), step):
-        chosen = _compare(found, ranks, plan.basis, slice(begin, min(begin + step, len(cells))), buffers)
+        chosen = _compare(found, ranks, grid.basis, slice(begin, min(begin + step, len(cells))), buffers)
         unsure.append(np.flatnonzero(~buffers.sure[: len(chosen)].ravel()) + begin * height * width)
         pictures = chosen.reshape(-1, height, width)
         for cell, picture in zip(cells[begin : begin + step], pictures, strict=True):
-            labels[plan.targets[cell]] = picture if plan.filled[cell] else picture[plan.sources[cell]]
+            labels[grid.targets[cell]] = picture if grid.filled[cell] else picture[grid.sources[cell]]
     pixels = np.concatenate(unsure)
     for begin in range(0, pixels.size, _CHUNK):
-        _correct(found, plan, pixels[begin : begin + _CHUNK], labels)
+        _correct(found, grid, pixels[begin : begin + _CHUNK], labels)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class _Buffers:
         self.labels = np.empty(shape, dtype=kind)
 
 
-def _ranks(found: Candidates, plan: Plan, kind: np.dtype[Any]) -> list[_Rank]:
+def _ranks(found: Candidates, grid: CellGrid, kind: np.dtype[Any]) -> list[_Rank]:
     cells = [np.count_nonzero(found.counts > rank) for rank in range(int(found.counts[0]))]
     ends = np.cumsum(cells).tolist()
     spans = [slice(end - many, end) for end, many in zip(ends, cells, strict=True)]
@@ -97,15 +97,15 @@ def _ranks(found: Candidates, plan: Plan, kind: np.dtype[Any]) -> list[_Rank]:
         np.maximum(largest[:many], size[span], out=largest[:many])
     corners -= corners[:, : cells[0]].take(place, axis=1)
     corners /= (largest * _CLOSE + UNDERFLOW).take(place)
-    y, x = np.divmod(found.cells, plan.columns.start.size - 1)
-    down, right = plan.rows.middle[y].take(place), plan.columns.middle[x].take(place)
+    y, x = np.divmod(found.cells, grid.columns.start.size - 1)
+    down, right = grid.rows.middle[y].take(place), grid.columns.middle[x].take(place)
     upper, lower = corners[1] - corners[0], corners[3] - corners[2]
     top, bottom = corners[0] + upper * right, corners[2] + lower * right
     coefficients = np.empty((pairs.size, 4), dtype=np.float32)
     coefficients[:, 0] = top + (bottom - top) * down
-    coefficients[:, 1] = (upper + (lower - upper) * down) * plan.columns.step
-    coefficients[:, 2] = (bottom - top) * plan.rows.step
-    coefficients[:, 3] = (lower - upper) * (plan.rows.step * plan.columns.step)
+    coefficients[:, 1] = (upper + (lower - upper) * down) * grid.columns.step
+    coefficients[:, 2] = (bottom - top) * grid.rows.step
+    coefficients[:, 3] = (lower - upper) * (grid.rows.step * grid.columns.step)
     classes = found.classes.take(pairs).astype(kind)[:, None]
     return [_Rank(coefficients[span], classes[span]) for span in spans]
 
@@ -143,23 +143,23 @@ def _compare(
     return labels
 
 
-def _correct(found: Candidates, plan: Plan, pixels: NDArray[np.int64], labels: NDArray[Any]) -> None:
+def _correct(found: Candidates, grid: CellGrid, pixels: NDArray[np.int64], labels: NDArray[Any]) -> None:
     """Write the labels of single pixels as defined; ``pixels`` counts through the cells of ``found``, P x Q in each."""
-    place, pixel = np.divmod(pixels, plan.basis.shape[1])
-    row, column = np.divmod(pixel, plan.columns.offsets.size)
-    y, x = np.divmod(found.cells[place], plan.columns.start.size - 1)
-    row, column = row + plan.rows.start[y], column + plan.columns.start[x]
-    inside = (row < plan.rows.start[y + 1]) & (column < plan.columns.start[x + 1])
+    place, pixel = np.divmod(pixels, grid.basis.shape[1])
+    row, column = np.divmod(pixel, grid.columns.offsets.size)
+    y, x = np.divmod(found.cells[place], grid.columns.start.size - 1)
+    row, column = row + grid.rows.start[y], column + grid.columns.start[x]
+    inside = (row < grid.rows.start[y + 1]) & (column < grid.columns.start[x + 1])
     place, row, column = place[inside], row[inside], column[inside]
-    labels[row, column] = _first_maximum(found, plan, place, row, column)
+    labels[row, column] = _first_maximum(found, grid, place, row, column)
 
 
 def _first_maximum(
-    found: Candidates, plan: Plan, place: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]
+    found: Candidates, grid: CellGrid, place: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """The best candidate of single pixels, in the definition's order of operations."""
-    top, bottom = plan.rows.near[row], plan.rows.far[row]
-    left, right = plan.columns.near[column], plan.columns.far[column]
+    top, bottom = grid.rows.near[row], grid.rows.far[row]
+    left, right = grid.columns.near[column], grid.columns.far[column]
     first, counts = found.first[place], found.counts[place]
     best = np.full(place.size, -np.inf, dtype=np.float32)
     classes = found.classes[first]

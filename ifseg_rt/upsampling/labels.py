@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifseg_rt.upsampling.candidates import find_candidates
-from ifseg_rt.upsampling.cells import axis, plan
+from ifseg_rt.upsampling.cells import axis, cell_grid
 from ifseg_rt.upsampling.comparison import settle
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def upsample_labels(scores: NDArray[np.float32], height: int, width: int) -> NDA
     kind: type[Any] = label_type(classes)
     if classes == 1:
         return np.zeros((height, width), dtype=kind)
-    layout = plan(grid_height, grid_width, height, width)
+    layout = cell_grid(grid_height, grid_width, height, width)
     # Scores near the largest float overflow in differences; infinity compares as it should, and what is no number is
     # computed as defined.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -23,7 +23,7 @@ from export.parity.graph import _batches
 from ifseg_rt import Segmenter
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact, sidecar_path, write_artifact
 from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
-from ifseg_rt.tensorrt.installed import find_flavour
+from ifseg_rt.tensorrt.installed import find_tensorrt
 from ifseg_rt.tensorrt.sidecar import read_engine
 from train.models.ofa.model import IFSegModel
 
@@ -144,7 +144,7 @@ def test_both_ends_are_compared() -> None:
 
 def test_an_engine_for_a_range(own_checkpoint: Path, tmp_path: Path) -> None:
     try:
-        find_flavour("tensorrt_rtx")
+        find_tensorrt("tensorrt_rtx")
     except DeviceError as error:
         pytest.skip(f"engines are not built: {error}")
     target, out = tmp_path / "m.engine", io.StringIO()

@@ -1,4 +1,4 @@
-"""The command: results on stdout, talk on stderr, one clear line and its exit code for every mistake."""
+"""The command: results on stdout, console on stderr, one clear line and its exit code for every mistake."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.errors import DeviceError
 from ifseg_rt.machine import this_machine
 from ifseg_rt.tensorrt.building import write as make
-from ifseg_rt.tensorrt.installed import find_flavour
+from ifseg_rt.tensorrt.installed import find_tensorrt
 from ifseg_rt.tensorrt.sidecar import read_engine
 from train.checkpoints.own import save_checkpoint
 from train.load import checkpoint_of
@@ -37,7 +37,7 @@ RTX = ["--runtime", "tensorrt_rtx"]
 @pytest.fixture(scope="module", autouse=True)
 def rtx() -> None:
     try:
-        find_flavour("tensorrt_rtx")
+        find_tensorrt("tensorrt_rtx")
     except DeviceError as error:
         pytest.skip(f"engines are not built: {error}")
 

@@ -15,7 +15,7 @@ from ifseg_rt import choose_runner as path_choice
 from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.backends.onnx_runtime.on_host import session as onnx_session
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT
-from ifseg_rt.choose_runner import RunOptions, open_path
+from ifseg_rt.choose_runner import RunOptions, open_runner
 from ifseg_rt.cli.arguments import main
 from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
 from ifseg_rt.machine import Gpu, Machine, this_machine, this_platform
@@ -23,7 +23,7 @@ from ifseg_rt.model_file import read_model, refit_engine
 from ifseg_rt.options import DeviceChoice
 from ifseg_rt.runner import Averaging
 from ifseg_rt.tensorrt.building.rebuild import rebuild_engine
-from ifseg_rt.tensorrt.installed import find_flavour
+from ifseg_rt.tensorrt.installed import find_tensorrt
 
 BARE = Machine(this_platform(), None, "the driver finds no GPU")
 WITH_GPU = Machine(this_platform(), Gpu("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06"))
@@ -35,7 +35,7 @@ def pair(own_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """An engine of TensorRT-RTX, its sidecar and the ONNX model beside it."""
     monkeypatch.setenv("IFSEG_RT_CACHE", str(tmp_path / "cache"))
     try:
-        find_flavour("tensorrt_rtx")
+        find_tensorrt("tensorrt_rtx")
     except DeviceError as error:
         pytest.skip(f"engines are not built: {error}")
     rebuild_engine(own_model, runtime="tensorrt_rtx", machine=BARE)
@@ -71,11 +71,11 @@ def test_an_engine_brings_its_models_artifact(pair: Path) -> None:
     assert model.artifact == read_artifact(pair.with_suffix(".onnx"))
     averaging = Averaging.of((3, 2), model.artifact)
     with pytest.raises(UsageError, match="runs on a GPU only; device cpu was asked for") as caught:
-        open_path(model, averaging, RunOptions(DeviceChoice("cpu")))
+        open_runner(model, averaging, RunOptions(DeviceChoice("cpu")))
     assert "model.onnx" in str(caught.value.hint)
     if this_machine().gpu is None:  # an engine that fits, and no driver behind the facts
         with pytest.raises(DeviceError):
-            open_path(model, averaging, RunOptions())
+            open_runner(model, averaging, RunOptions())
 
 
 def test_an_engine_that_fits_is_left_alone(pair: Path) -> None:

@@ -17,7 +17,7 @@ import ifseg_rt
 from ifseg_rt import Segmenter
 from ifseg_rt.artifact.sidecar import file_record, read_artifact, sidecar_path, write_artifact
 from ifseg_rt.errors import ArtifactError, DeviceError, SourceError, UsageError, VocabularyError
-from ifseg_rt.host.runner import HostPath
+from ifseg_rt.host.runner import HostRunner
 from ifseg_rt.segmenter import default_model_path
 from ifseg_rt.upsampling.labels import upsample_labels
 
@@ -85,7 +85,7 @@ def test_without_refinement_the_logits_are_upsampled(model_path: Path, noisy: np
     with Segmenter(model_path, refine=False) as plain, Segmenter(model_path, refine=(3, 0)) as zero:
         result, softmaxed = plain(noisy), zero(noisy)
         path = plain._path
-        assert isinstance(path, HostPath)
+        assert isinstance(path, HostRunner)
         logits = path.backend.run(path.preprocess(noisy, "bgr"), ["logits"])[0][0]
     np.testing.assert_array_equal(result.labels, upsample_labels(logits.T.reshape(4, 8, 12), 90, 130))
     np.testing.assert_allclose(result.probabilities, softmaxed.probabilities, atol=1e-6)

@@ -14,7 +14,7 @@ import pytest
 from ifseg_rt import Segmenter
 from ifseg_rt import choose_runner as path_choice
 from ifseg_rt.artifact.sidecar import read_artifact
-from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxNetwork
+from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxOnGpu
 from ifseg_rt.backends.onnx_runtime.on_host import session as onnx_session
 from ifseg_rt.backends.onnx_runtime.on_host import session_or_error
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT, import_runtime, providers_for
@@ -25,7 +25,7 @@ from ifseg_rt.model_file import refit_engine
 from ifseg_rt.options import DeviceChoice
 from ifseg_rt.tensorrt.building import build
 from ifseg_rt.tensorrt.building.rebuild import rebuild_engine
-from ifseg_rt.tensorrt.installed import find_flavour
+from ifseg_rt.tensorrt.installed import find_tensorrt
 
 GPUS = (Gpu("RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06", 0), Gpu("T4", "7.5", 16 << 30, "13.0", "580.65.06", 1))
 
@@ -49,7 +49,7 @@ def pair(own_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """An engine of TensorRT-RTX for every GPU from compute capability 8.0 on."""
     monkeypatch.setenv("IFSEG_RT_CACHE", str(tmp_path / "cache"))
     try:
-        find_flavour("tensorrt_rtx")
+        find_tensorrt("tensorrt_rtx")
     except DeviceError as error:
         pytest.skip(f"engines are not built: {error}")
     rebuild_engine(own_model, runtime="tensorrt_rtx", machine=Machine(this_platform(), None, "none"))
@@ -168,7 +168,7 @@ def test_providers_of_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 def test_bound_memory_is_on_the_gpu_of_the_session(model_path: Path) -> None:
     artifact = read_artifact(model_path)
-    network = OnnxNetwork(
+    network = OnnxOnGpu(
         import_runtime(), session_or_error(model_path, artifact, [CPU], 1), model_path, artifact, "cuda", gpu=2
     )
     bound: list[tuple[Any, ...]] = []
@@ -221,7 +221,7 @@ def test_the_device_path_tells_its_gpu(open_on: Callable[[int], Any]) -> None:
 @pytest.fixture
 def open_on(model_path: Path) -> Callable[[int], Any]:
     """A device path whose GPU is never used."""
-    from ifseg_rt.gpu.runner import DevicePath
+    from ifseg_rt.gpu.runner import GpuRunner
     from ifseg_rt.runner import Averaging
 
     @contextmanager
@@ -240,6 +240,6 @@ def open_on(model_path: Path) -> Callable[[int], Any]:
         )
         network = SimpleNamespace(device="cuda", bind=lambda addresses: None, why_not_recordable=lambda: None)
         artifact = read_artifact(model_path)
-        return DevicePath(gpu, network, artifact, Averaging.of((3, 2), artifact))  # type: ignore[arg-type]
+        return GpuRunner(gpu, network, artifact, Averaging.of((3, 2), artifact))  # type: ignore[arg-type]
 
     return make

@@ -19,7 +19,7 @@ _OUTPUTS = ("logits", "neighbours")
 _RUNS_BEFORE_RECORDING = 2  # beside the first
 
 
-class OnnxNetwork:
+class OnnxOnGpu:
     """One ONNX Runtime session that works in the device path's own stream.
 
     Only ``logits`` and ``neighbours`` are computed: the averaging is done by our kernels.
@@ -64,7 +64,7 @@ class OnnxNetwork:
         self.fallback_reason: str | None = None
 
     def bind(self, addresses: Mapping[str, int]) -> None:
-        """See :meth:`ifseg_rt.gpu.network.DeviceNetwork.bind`."""
+        """See :meth:`ifseg_rt.gpu.network.GpuNetwork.bind`."""
         binding = self._open_session().io_binding()
         try:
             binding.bind_input(self._input, *self._place(self._input, addresses))
@@ -75,7 +75,7 @@ class OnnxNetwork:
         self._binding = binding
 
     def enqueue(self) -> None:
-        """See :meth:`ifseg_rt.gpu.network.DeviceNetwork.enqueue`."""
+        """See :meth:`ifseg_rt.gpu.network.GpuNetwork.enqueue`."""
         try:
             self._open_session().run_with_iobinding(self._binding, self._options)
         except DeviceError:
@@ -84,7 +84,7 @@ class OnnxNetwork:
             raise DeviceError(f"ONNX Runtime failed on {self.device}: {first_line(error)}") from error
 
     def why_not_recordable(self) -> str | None:
-        """See :meth:`ifseg_rt.gpu.network.DeviceNetwork.why_not_recordable`.
+        """See :meth:`ifseg_rt.gpu.network.GpuNetwork.why_not_recordable`.
 
         A node on the CPU would run while recording and never again. Only ONNX Runtime 1.24 and later say where nodes
         are. Before saying yes it runs twice more: ONNX Runtime takes GPU memory in the second run too, for what it
@@ -108,7 +108,7 @@ class OnnxNetwork:
         return reason
 
     def close(self) -> None:
-        """See :meth:`ifseg_rt.gpu.network.DeviceNetwork.close`."""
+        """See :meth:`ifseg_rt.gpu.network.GpuNetwork.close`."""
         self._binding = None
         self._session = None
 

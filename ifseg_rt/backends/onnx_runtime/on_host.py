@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ifseg_rt.artifact.sidecar import Artifact
 
 
-class OnnxRuntimeBackend:
+class OnnxOnHost:
     """One ONNX Runtime session.
 
     Args:
@@ -60,7 +60,7 @@ class OnnxRuntimeBackend:
     @classmethod
     def on_cpu(
         cls, model: Path, artifact: Artifact, *, threads: int | None = None, fallback_reason: str | None = None
-    ) -> OnnxRuntimeBackend:
+    ) -> OnnxOnHost:
         """Load a model on the CPU.
 
         Args:
@@ -77,7 +77,7 @@ class OnnxRuntimeBackend:
         return cls(session, model, artifact, fallback_reason=fallback_reason)
 
     def run(self, image: NDArray[np.float32], outputs: Sequence[str]) -> list[NDArray[np.float32] | NDArray[np.int32]]:
-        """See :meth:`ifseg_rt.host.network.Backend.run`."""
+        """See :meth:`ifseg_rt.host.network.HostNetwork.run`."""
         if self._session is None:
             raise DeviceError("this model was closed")
         options = None if "probabilities" in outputs else self._partial_run
@@ -90,7 +90,7 @@ class OnnxRuntimeBackend:
         return arrays
 
     def close(self) -> None:
-        """See :meth:`ifseg_rt.host.network.Backend.close`."""
+        """See :meth:`ifseg_rt.host.network.HostNetwork.close`."""
         self._session = None
 
 

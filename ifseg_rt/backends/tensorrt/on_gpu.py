@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-class TensorRtNetwork:
+class TensorRtOnGpu:
     """One context of a shared engine.
 
     Args:
@@ -35,25 +35,25 @@ class TensorRtNetwork:
         self._engine: SharedEngine | None = engine
         self._stream = stream
         self._cuda_graph = cuda_graph
-        self._title = engine.checked.flavour.title
+        self._title = engine.checked.tensorrt.title
         self._bound: dict[str, int] = {}
-        self.device: str = engine.checked.flavour.name
+        self.device: str = engine.checked.tensorrt.name
         self.fallback_reason: str | None = None
 
     def bind(self, addresses: Mapping[str, int]) -> None:
-        """See :meth:`ifseg_rt.gpu.network.DeviceNetwork.bind`."""
+        """See :meth:`ifseg_rt.gpu.network.GpuNetwork.bind`."""
         self._bound = dict(addresses)
         self._prepare(self._context)
 
     def enqueue(self) -> None:
-        """See :meth:`ifseg_rt.gpu.network.DeviceNetwork.enqueue`."""
+        """See :meth:`ifseg_rt.gpu.network.GpuNetwork.enqueue`."""
         engine = self._open_engine()
         before = engine.errors
         if not self._context.execute_async_v3(self._stream):
             raise DeviceError(f"{self._title} failed to run {self._name}: {engine.words_since(before)}")
 
     def why_not_recordable(self) -> str | None:
-        """See :meth:`ifseg_rt.gpu.network.DeviceNetwork.why_not_recordable`.
+        """See :meth:`ifseg_rt.gpu.network.GpuNetwork.why_not_recordable`.
 
         Only TensorRT-RTX can tell. Where it says no, its own graph of the engine alone is switched on instead.
         """
@@ -70,7 +70,7 @@ class TensorRtNetwork:
         return f"{self._title} says that {self._name} cannot be recorded; it uses a graph of the engine alone"
 
     def close(self) -> None:
-        """See :meth:`ifseg_rt.gpu.network.DeviceNetwork.close`."""
+        """See :meth:`ifseg_rt.gpu.network.GpuNetwork.close`."""
         if self._engine is not None:
             self._engine.keep_compiled()
         self._context = self._former = None

@@ -28,7 +28,7 @@ def cache_file(checked: CheckedEngine) -> Path:
     base = Path(chosen) if chosen else platformdirs.user_cache_path("ifseg-rt")
     gpu = checked.machine.gpu
     device = "unknown" if gpu is None else f"{gpu.name}-sm{gpu.compute_capability}"
-    folder = f"{checked.flavour.name}-{checked.flavour.version}-{device}"
+    folder = f"{checked.tensorrt.name}-{checked.tensorrt.version}-{device}"
     name = re.sub(r"[^A-Za-z0-9.]+", "-", folder).strip("-")
     return base / "compiled" / name / f"{checked.artifact.engine.sha256[:32]}.bin"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.backends.tensorrt import rtx_cache as runtime_cache
 from ifseg_rt.errors import ArtifactError, DeviceError
-from ifseg_rt.tensorrt.loading import CheckedEngine, LoadedEngine, deserialise
+from ifseg_rt.tensorrt.loading import CheckedEngine, LoadedEngine, load_engine
 from ifseg_rt.tensorrt.sidecar import rebuild_hint
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class SharedEngine:
         self._compiled: Any = None
         self._known = b""
         self._lock = threading.Lock()
-        self.loaded: LoadedEngine = deserialise(checked)
+        self.loaded: LoadedEngine = load_engine(checked)
         _check_tensors(self.loaded.engine, checked)
 
     def words_since(self, count: int) -> str:
@@ -58,7 +58,7 @@ class SharedEngine:
         with self._lock:
             before = self.errors
             try:
-                if hasattr(self.checked.flavour.module, "CudaGraphStrategy"):
+                if hasattr(self.checked.tensorrt.module, "CudaGraphStrategy"):
                     context = self._context_of_rtx(own_graph=own_graph)
                 else:
                     context = self.loaded.engine.create_execution_context()
@@ -69,7 +69,7 @@ class SharedEngine:
         return context
 
     def _context_of_rtx(self, *, own_graph: bool) -> Any:  # noqa: ANN401
-        trt = self.checked.flavour.module
+        trt = self.checked.tensorrt.module
         config = self.loaded.engine.create_runtime_config()
         if config is None:
             return None
@@ -96,7 +96,7 @@ class SharedEngine:
             self._known = runtime_cache.store(self._compiled, path, self._known)
 
     def _no_context(self, before: int) -> DeviceError:
-        title = self.checked.flavour.title
+        title = self.checked.tensorrt.title
         return DeviceError(
             f"{title} cannot prepare {self.checked.path.name} for running: {self.words_since(before)}",
             hint="free GPU memory (nvidia-smi shows who uses it), or take a smaller model",
@@ -118,7 +118,7 @@ def shared_engine(checked: CheckedEngine, gpu: int) -> SharedEngine:
         ArtifactError: the engine's tensors are not those of its sidecar, or TensorRT refuses it.
         DeviceError: TensorRT or the GPU fails.
     """
-    key = (checked.flavour.name, checked.artifact.engine.sha256, gpu)
+    key = (checked.tensorrt.name, checked.artifact.engine.sha256, gpu)
     with _loading:
         engine = _engines.get(key)
         if engine is None:

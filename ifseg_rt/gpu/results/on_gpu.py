@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from ifseg_rt.frames import ColorOrder
     from ifseg_rt.gpu.device import Gpu, Memory
-    from ifseg_rt.gpu.layout import Region, ResultPlan
+    from ifseg_rt.gpu.layout import Region, ResultLayout
     from ifseg_rt.gpu.results.blocks import BlockPool
-    from ifseg_rt.gpu.results.reader import ResultKeeper
+    from ifseg_rt.gpu.results.reader import ResultReader
 
 _CUDA = 2  # DLDeviceType
 
@@ -34,7 +34,7 @@ class DeviceMemoryResult:
     """
 
     memory: Memory
-    plan: ResultPlan
+    plan: ResultLayout
     color: ColorOrder
     blocks: BlockPool
     is_valid: Callable[[], bool]
@@ -64,7 +64,7 @@ class DeviceArray:
         address: where it begins on the GPU.
     """
 
-    def __init__(self, keeper: ResultKeeper, gpu: Gpu, result: DeviceMemoryResult, region: Region) -> None:
+    def __init__(self, keeper: ResultReader, gpu: Gpu, result: DeviceMemoryResult, region: Region) -> None:
         self._keeper = keeper
         self._gpu = gpu
         self._result = result
@@ -138,7 +138,7 @@ class DeviceResult:
 
     def __init__(
         self,
-        keeper: ResultKeeper,
+        keeper: ResultReader,
         gpu: Gpu,
         result: DeviceMemoryResult,
         categories: tuple[str, ...],

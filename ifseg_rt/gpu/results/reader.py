@@ -15,16 +15,16 @@ from ifseg_rt.runner import Labelled
 if TYPE_CHECKING:
     from ifseg_rt.frames import ColorOrder
     from ifseg_rt.gpu.device import Gpu, Memory, PinnedMemory
-    from ifseg_rt.gpu.layout import Region, ResultPlan
+    from ifseg_rt.gpu.layout import Region, ResultLayout
     from ifseg_rt.gpu.results.blocks import Block
     from ifseg_rt.gpu.results.on_gpu import DeviceMemoryResult
 
 
-class ResultKeeper:
+class ResultReader:
     """What results on one GPU are read through. Any number of threads may; they take turns.
 
     Nothing is allocated per call, but by :meth:`duplicate`: results come to the host in the blocks of their frame size,
-    which :meth:`ifseg_rt.gpu.runner.DevicePath.run` uses too.
+    which :meth:`ifseg_rt.gpu.runner.GpuRunner.run` uses too.
 
     Args:
         gpu: where the results are.
@@ -95,7 +95,9 @@ class ResultKeeper:
                 yield
 
 
-def labelled(block: Block, plan: ResultPlan, color: ColorOrder, timings: Mapping[str, float], device: str) -> Labelled:
+def labelled(
+    block: Block, plan: ResultLayout, color: ColorOrder, timings: Mapping[str, float], device: str
+) -> Labelled:
     """The arrays of a result that was copied into ``block``.
 
     Raises:

@@ -24,7 +24,7 @@ from ifseg_rt.tensorrt.building.current_gpu import current_gpu
 from ifseg_rt.tensorrt.building.progress import BuildProgress, SilentProgress, make_monitor
 from ifseg_rt.tensorrt.building.settings import BuildSettings, resolve_targets
 from ifseg_rt.tensorrt.building.timing_cache import cache_file, cache_folder, load_timings, store_timings
-from ifseg_rt.tensorrt.installed import Flavour
+from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.logger import Messages, make_logger
 from ifseg_rt.tensorrt.schema import EngineBuild, engine_outputs
 
@@ -45,7 +45,7 @@ def build_engine(
     onnx_path: Path,
     model: Artifact,
     settings: BuildSettings,
-    flavour: Flavour,
+    tensorrt: TensorRt,
     *,
     machine: Machine | None = None,
     progress: BuildProgress | None = None,
@@ -69,26 +69,26 @@ def build_engine(
         KeyboardInterrupt: interrupted; the builder was stopped.
     """
     machine = machine or this_machine()
-    targets = resolve_targets(settings, flavour, machine)
+    targets = resolve_targets(settings, tensorrt, machine)
     started = time.perf_counter()
     messages, cancelled = Messages(), threading.Event()
 
     def work() -> memoryview:
-        builder, network, _alive = _parse(onnx_path, model, flavour, messages)
+        builder, network, _alive = _parse(onnx_path, model, tensorrt, messages)
         config = builder.create_builder_config()
-        _configure(config, settings, targets, flavour)
+        _configure(config, settings, targets, tensorrt)
         if model.smallest_batch is not None:
             _add_profile(builder, config, model, model.smallest_batch)
         stored = None
-        if flavour.keeps_timings and machine.gpu is not None:
-            stored = cache_file(timings or cache_folder(), flavour, machine.gpu)
+        if tensorrt.keeps_timings and machine.gpu is not None:
+            stored = cache_file(timings or cache_folder(), tensorrt, machine.gpu)
             load_timings(config, stored)
-        monitor = make_monitor(flavour.module, progress or SilentProgress(), cancelled)
+        monitor = make_monitor(tensorrt.module, progress or SilentProgress(), cancelled)
         config.progress_monitor = monitor
         messages.errors.clear()  # what went wrong before, a stale timing cache say, did not stop anything
         serialised = builder.build_serialized_network(network, config)
         if serialised is None:
-            raise _failure(flavour, onnx_path, settings, messages)
+            raise _failure(tensorrt, onnx_path, settings, messages)
         if stored is not None:
             store_timings(config, stored)
         return memoryview(serialised)
@@ -100,8 +100,8 @@ def build_engine(
     data = _interruptible(work_on_its_gpu, cancelled)
     gpu = machine.gpu
     build = EngineBuild(
-        runtime=flavour.name,
-        version=flavour.version,
+        runtime=tensorrt.name,
+        version=tensorrt.version,
         platform=machine.platform,
         compute_capabilities=targets,
         version_compatible=settings.version_compatible,
@@ -109,7 +109,7 @@ def build_engine(
         device=gpu.name if gpu else None,
         driver=gpu.driver if gpu else None,
         driver_cuda=gpu.cuda if gpu else None,
-        cuda=flavour.cuda,
+        cuda=tensorrt.cuda,
         workspace_mb=settings.workspace_mb,
         device_memory=messages.device_memory,
         seconds=round(time.perf_counter() - started, 2),
@@ -118,19 +118,19 @@ def build_engine(
     return BuiltEngine(data, build)
 
 
-def _parse(onnx_path: Path, model: Artifact, flavour: Flavour, messages: Messages) -> tuple[Any, Any, list[Any]]:
+def _parse(onnx_path: Path, model: Artifact, tensorrt: TensorRt, messages: Messages) -> tuple[Any, Any, list[Any]]:
     """Builder, network, and what has to live as long as they do."""
-    trt = flavour.module
+    trt = tensorrt.module
     logger = make_logger(trt, messages)
     try:
         builder = trt.Builder(logger)
     except (TypeError, RuntimeError) as error:  # what the bindings raise for a null pointer
-        raise DeviceError(f"the builder of {flavour.title} does not start: {messages.first_error}") from error
+        raise DeviceError(f"the builder of {tensorrt.title} does not start: {messages.first_error}") from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx_path)):
         raise ExportError(
-            f"{flavour.title} does not accept {onnx_path.name}: {_parser_words(parser, messages)}",
+            f"{tensorrt.title} does not accept {onnx_path.name}: {_parser_words(parser, messages)}",
             hint="export it again with this version of ifseg-rt, or build with a newer TensorRT",
         )
     for index in range(network.num_outputs):
@@ -173,8 +173,8 @@ def _check_tensors(role: str, found: list[Any], expected: tuple[TensorSpec, ...]
         raise ExportError(f"{onnx_path.name} does not fit its sidecar: unexpected {role} {', '.join(sorted(have))}")
 
 
-def _configure(config: Any, settings: BuildSettings, targets: tuple[str, ...], flavour: Flavour) -> None:  # noqa: ANN401
-    trt = flavour.module
+def _configure(config: Any, settings: BuildSettings, targets: tuple[str, ...], tensorrt: TensorRt) -> None:  # noqa: ANN401
+    trt = tensorrt.module
     # float32 in the graph means float32. The tensor cores' TF32 has the 10 bits of fp16, in which the similarities of
     # the most similar patches would tie; speed comes from the fp16 parts of the graph.
     if hasattr(trt.BuilderFlag, "TF32"):
@@ -189,12 +189,12 @@ def _configure(config: Any, settings: BuildSettings, targets: tuple[str, ...], f
     if settings.hardware_compatibility != "none":
         level = settings.hardware_compatibility.upper()
         config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
-    if flavour.builds_without_gpu and targets:
+    if tensorrt.builds_without_gpu and targets:
         config.num_compute_capabilities = len(targets)
         for index, target in enumerate(targets):
             capability = getattr(trt.ComputeCapability, "SM" + target.replace(".", ""))
             if not config.set_compute_capability(capability, index):
-                raise ExportError(f"{flavour.title} refuses compute capability {target}")
+                raise ExportError(f"{tensorrt.title} refuses compute capability {target}")
 
 
 def _add_profile(builder: Any, config: Any, model: Artifact, smallest: int) -> None:  # noqa: ANN401
@@ -207,7 +207,7 @@ def _add_profile(builder: Any, config: Any, model: Artifact, smallest: int) -> N
         raise ExportError(f"the builder refuses batches of {smallest} to {model.batch} pictures")
 
 
-def _failure(flavour: Flavour, onnx_path: Path, settings: BuildSettings, messages: Messages) -> ExportError:
+def _failure(tensorrt: TensorRt, onnx_path: Path, settings: BuildSettings, messages: Messages) -> ExportError:
     words = messages.first_error
     hint = "run it again with --debug for everything TensorRT said"
     if any("OutOfMemory" in line or "out of memory" in line.lower() for line in messages.errors):
@@ -219,7 +219,7 @@ def _failure(flavour: Flavour, onnx_path: Path, settings: BuildSettings, message
             "similarities of the patches and the product with the categories are float32 in every precision"
         )
         hint = "leave 7.5 out; on a Turing GPU use full TensorRT (--runtime tensorrt), or the ONNX model with CUDA"
-    return ExportError(f"{flavour.title} could not build an engine from {onnx_path.name}: {words}", hint=hint)
+    return ExportError(f"{tensorrt.title} could not build an engine from {onnx_path.name}: {words}", hint=hint)
 
 
 def _interruptible(work: Callable[[], _T], cancelled: threading.Event) -> _T:

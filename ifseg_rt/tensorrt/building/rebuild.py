@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact
-from ifseg_rt.cli.console import Talk
+from ifseg_rt.cli.console import Console
 from ifseg_rt.errors import ArtifactError, DeviceError, ExportError, UsageError
 from ifseg_rt.machine import Machine, this_machine
 from ifseg_rt.options import DeviceChoice
 from ifseg_rt.tensorrt.building.progress import BuildProgress, make_progress
 from ifseg_rt.tensorrt.building.settings import CURRENT, BuildSettings
-from ifseg_rt.tensorrt.building.write import make_engine, put_in_place
-from ifseg_rt.tensorrt.installed import WANTED, Flavour, find_flavour
+from ifseg_rt.tensorrt.building.write import move_into_place, write_engine
+from ifseg_rt.tensorrt.installed import WANTED, TensorRt, find_tensorrt
 from ifseg_rt.tensorrt.schema import EngineArtifact
 from ifseg_rt.tensorrt.sidecar import ENGINE_SUFFIXES, engine_sidecar_path, read_engine_sidecar
 
@@ -66,36 +66,36 @@ def rebuild_engine(
             f"{onnx.name} is not the model that {engine.name} was built from: expected {expected}, found {found}",
             hint=f"if that is meant: ifseg-rt rebuild {onnx}",
         )
-    flavour = _flavour(runtime, before, machine, on_note)
+    tensorrt = _tensorrt(runtime, before, machine, on_note)
     if settings is None:
-        settings = settings_before(before, flavour, machine)
-    on_note(f"building {engine.name} from {onnx.name} with {flavour.title} ...")
+        settings = settings_before(before, tensorrt, machine)
+    on_note(f"building {engine.name} from {onnx.name} with {tensorrt.title} ...")
     try:
         with tempfile.TemporaryDirectory(prefix=f".{engine.name}.", dir=engine.parent) as scratch:
             draft = Path(scratch) / engine.name
-            made = make_engine(
-                onnx, draft, settings, flavour, machine=machine, progress=progress, skipped=_NOT_COMPARED
+            made = write_engine(
+                onnx, draft, settings, tensorrt, machine=machine, progress=progress, skipped=_NOT_COMPARED
             )
-            put_in_place([draft, engine_sidecar_path(draft)], engine.parent)
+            move_into_place([draft, engine_sidecar_path(draft)], engine.parent)
     except OSError as error:
         raise ExportError(f"cannot write {engine}: {error.strerror or error}") from error
     return made
 
 
-def settings_before(before: EngineArtifact | None, flavour: Flavour, machine: Machine) -> BuildSettings:
+def settings_before(before: EngineArtifact | None, tensorrt: TensorRt, machine: Machine) -> BuildSettings:
     """What an engine was built with, as far as this flavour and this machine have it."""
     if before is None:
         return BuildSettings()
     build, targets = before.build, before.build.compute_capabilities
-    if not flavour.builds_without_gpu or build.runtime != flavour.name:
+    if not tensorrt.builds_without_gpu or build.runtime != tensorrt.name:
         targets = ()
     elif targets and machine.gpu is not None and machine.gpu.compute_capability not in targets:
         targets = (CURRENT,)
     level = build.hardware_compatibility
     return BuildSettings(
         compute_capabilities=targets,
-        version_compatible=build.version_compatible and flavour.has_version_compatibility,
-        hardware_compatibility=level if level in flavour.hardware_levels else "none",
+        version_compatible=build.version_compatible and tensorrt.has_version_compatibility,
+        hardware_compatibility=level if level in tensorrt.hardware_levels else "none",
         workspace_mb=build.workspace_mb,
     )
 
@@ -163,7 +163,7 @@ def chosen_machine(options: argparse.Namespace) -> Machine:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carries out ``ifseg-rt rebuild``: one line of JSON on standard output, talk on standard error.
+    """Carries out ``ifseg-rt rebuild``: one line of JSON on standard output, console on standard error.
 
     Returns:
         The exit code, 0.
@@ -172,9 +172,9 @@ def run(options: argparse.Namespace) -> int:
         IfsegError: see :func:`rebuild_engine`; the class carries the exit code.
     """
     machine = chosen_machine(options)
-    talk = Talk(quiet=options.quiet)
+    console = Console(quiet=options.quiet)
     wishes = build_settings(options)
-    progress = make_progress(quiet=options.quiet, say=talk.note)
+    progress = make_progress(quiet=options.quiet, say=console.note)
     with progress:
         made = rebuild_engine(
             options.model,
@@ -183,10 +183,10 @@ def run(options: argparse.Namespace) -> int:
             runtime=options.runtime,
             machine=machine,
             progress=progress,
-            on_note=talk.note,
+            on_note=console.note,
         )
     _, engine = _places(options.model, options.output)
-    talk.note(f"wrote {engine} ({made.engine.bytes / 1e6:.1f} MB in {made.build.seconds:.1f} s) and its sidecar")
+    console.note(f"wrote {engine} ({made.engine.bytes / 1e6:.1f} MB in {made.build.seconds:.1f} s) and its sidecar")
     sys.stdout.write(json.dumps(summary(engine, made), ensure_ascii=False) + "\n")
     return 0
 
@@ -264,14 +264,14 @@ def _before(engine: Path, on_note: Callable[[str], None]) -> EngineArtifact | No
         return None
 
 
-def _flavour(
+def _tensorrt(
     runtime: str | None, before: EngineArtifact | None, machine: Machine, on_note: Callable[[str], None]
-) -> Flavour:
+) -> TensorRt:
     if runtime is not None or before is None:
-        return find_flavour(runtime or "auto", machine=machine)
+        return find_tensorrt(runtime or "auto", machine=machine)
     try:
-        return find_flavour(before.build.runtime, machine=machine)
+        return find_tensorrt(before.build.runtime, machine=machine)
     except DeviceError as error:
-        flavour = find_flavour("auto", machine=machine)
-        on_note(f"building with {flavour.title}: {error}")
-        return flavour
+        tensorrt = find_tensorrt("auto", machine=machine)
+        on_note(f"building with {tensorrt.title}: {error}")
+        return tensorrt

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ifseg_rt.errors import DeviceError, UsageError
 from ifseg_rt.machine import Machine
-from ifseg_rt.tensorrt.installed import Flavour
+from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.schema import HardwareLevel
 
 ALL, CURRENT = "all", "current"
@@ -30,31 +30,31 @@ class BuildSettings:
     workspace_mb: int | None = None
 
 
-def resolve_targets(settings: BuildSettings, flavour: Flavour, machine: Machine) -> tuple[str, ...]:
+def resolve_targets(settings: BuildSettings, tensorrt: TensorRt, machine: Machine) -> tuple[str, ...]:
     """The compute capabilities to build for; empty means all that TensorRT-RTX builds for by itself.
 
     Raises:
         UsageError: the wishes contradict each other or this flavour cannot fulfil them.
         DeviceError: a GPU is needed and there is none.
     """
-    _check_wishes(settings, flavour)
+    _check_settings(settings, tensorrt)
     wanted = settings.compute_capabilities
-    if not flavour.builds_without_gpu:
-        return _for_this_gpu(wanted, flavour, machine)
+    if not tensorrt.builds_without_gpu:
+        return _for_this_gpu(wanted, tensorrt, machine)
     if wanted in ((), (ALL,)):
         return ()
-    targets = tuple(dict.fromkeys(_current(flavour, machine) if name == CURRENT else name for name in wanted))
+    targets = tuple(dict.fromkeys(_current(tensorrt, machine) if name == CURRENT else name for name in wanted))
     for target in targets:
-        if target not in flavour.targets:
+        if target not in tensorrt.targets:
             raise UsageError(
-                f"{flavour.title} does not build for compute capability {target}; it builds for "
-                f"{', '.join(flavour.targets)}",
+                f"{tensorrt.title} does not build for compute capability {target}; it builds for "
+                f"{', '.join(tensorrt.targets)}",
                 hint="use full TensorRT on such a GPU: --runtime tensorrt",
             )
     return targets
 
 
-def _check_wishes(settings: BuildSettings, flavour: Flavour) -> None:
+def _check_settings(settings: BuildSettings, tensorrt: TensorRt) -> None:
     wanted = settings.compute_capabilities
     if ALL in wanted and len(wanted) > 1:
         raise UsageError(f"--compute-capability takes {ALL!r} alone, found {' '.join(wanted)}")
@@ -64,45 +64,45 @@ def _check_wishes(settings: BuildSettings, flavour: Flavour) -> None:
             raise UsageError(f"a compute capability looks like 8.6, or is {CURRENT!r} or {ALL!r}; found {name!r}")
     if settings.workspace_mb is not None and settings.workspace_mb < 1:
         raise UsageError(f"the workspace must be at least 1 MB, found {settings.workspace_mb}")
-    if settings.version_compatible and not flavour.has_version_compatibility:
+    if settings.version_compatible and not tensorrt.has_version_compatibility:
         raise UsageError(
-            f"{flavour.title} has no version-compatible engines: each release runs its own",
+            f"{tensorrt.title} has no version-compatible engines: each release runs its own",
             hint="leave --version-compatible out, or use full TensorRT: --runtime tensorrt",
         )
     level = settings.hardware_compatibility
-    if level != "none" and level not in flavour.hardware_levels:
-        offered = ", ".join(flavour.hardware_levels) or "none"
+    if level != "none" and level not in tensorrt.hardware_levels:
+        offered = ", ".join(tensorrt.hardware_levels) or "none"
         raise UsageError(
-            f"{flavour.title} has no hardware compatibility {level!r} (it has: {offered})",
-            hint="name the GPUs: --compute-capability 8.6 8.9" if flavour.builds_without_gpu else None,
+            f"{tensorrt.title} has no hardware compatibility {level!r} (it has: {offered})",
+            hint="name the GPUs: --compute-capability 8.6 8.9" if tensorrt.builds_without_gpu else None,
         )
 
 
-def _for_this_gpu(wanted: tuple[str, ...], flavour: Flavour, machine: Machine) -> tuple[str, ...]:
+def _for_this_gpu(wanted: tuple[str, ...], tensorrt: TensorRt, machine: Machine) -> tuple[str, ...]:
     if ALL in wanted:
         raise UsageError(
-            f"{flavour.title} builds for the GPU it runs on, not for all",
+            f"{tensorrt.title} builds for the GPU it runs on, not for all",
             hint="--hardware-compatible makes an engine for Ampere and later GPUs; --runtime tensorrt_rtx for all RTX",
         )
-    here = _current(flavour, machine)
+    here = _current(tensorrt, machine)
     others = [name for name in wanted if name not in (CURRENT, here)]
     if others:
         raise UsageError(
-            f"{flavour.title} builds for the GPU it runs on (compute capability {here}), not for {', '.join(others)}",
+            f"{tensorrt.title} builds for the GPU it runs on (compute capability {here}), not for {', '.join(others)}",
             hint="build it on such a machine, or see --hardware-compatible",
         )
     return (here,)
 
 
-def _current(flavour: Flavour, machine: Machine) -> str:
+def _current(tensorrt: TensorRt, machine: Machine) -> str:
     if machine.gpu is None:
         hint = (
-            f"name the target: --compute-capability {flavour.targets[-1]}"
-            if flavour.builds_without_gpu
+            f"name the target: --compute-capability {tensorrt.targets[-1]}"
+            if tensorrt.builds_without_gpu
             else ("build it on the machine that it is for, or without a GPU: --runtime tensorrt_rtx")
         )
         raise DeviceError(
-            f"{flavour.title} needs an NVIDIA GPU to build for it, and this machine has none that works: "
+            f"{tensorrt.title} needs an NVIDIA GPU to build for it, and this machine has none that works: "
             f"{machine.reason}",
             hint=hint,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.machine import Gpu
-from ifseg_rt.tensorrt.installed import Flavour
+from ifseg_rt.tensorrt.installed import TensorRt
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -19,10 +19,10 @@ _LOG = logging.getLogger(__name__)
 _WAIT = 60  # seconds; reading and writing take milliseconds
 
 
-def cache_file(folder: Path, flavour: Flavour, gpu: Gpu) -> Path:
+def cache_file(folder: Path, tensorrt: TensorRt, gpu: Gpu) -> Path:
     """Where the timings of one version on one kind of GPU lie."""
     device = re.sub(r"[^A-Za-z0-9]+", "-", gpu.name).strip("-")
-    return folder / f"{flavour.name}-{flavour.version}-{device}-sm{gpu.compute_capability}.timing"
+    return folder / f"{tensorrt.name}-{tensorrt.version}-{device}-sm{gpu.compute_capability}.timing"
 
 
 def cache_folder() -> Path:

@@ -12,16 +12,16 @@ from ifseg_rt.tensorrt.building.build import build_engine
 from ifseg_rt.tensorrt.building.progress import BuildProgress
 from ifseg_rt.tensorrt.building.settings import BuildSettings
 from ifseg_rt.tensorrt.building.timing_cache import cache_folder, file_lock
-from ifseg_rt.tensorrt.installed import Flavour
+from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.schema import ENGINE_SCHEMA_VERSION, EngineArtifact, EngineParity
 from ifseg_rt.tensorrt.sidecar import engine_sidecar_path, write_engine_sidecar
 
 
-def make_engine(
+def write_engine(
     onnx_path: Path,
     target: Path,
     settings: BuildSettings,
-    flavour: Flavour,
+    tensorrt: TensorRt,
     *,
     machine: Machine | None = None,
     progress: BuildProgress | None = None,
@@ -43,7 +43,7 @@ def make_engine(
         KeyboardInterrupt: interrupted.
     """
     model = read_artifact(onnx_path)
-    built = build_engine(onnx_path, model, settings, flavour, machine=machine, progress=progress)
+    built = build_engine(onnx_path, model, settings, tensorrt, machine=machine, progress=progress)
     try:
         with target.open("wb") as file:
             file.write(built.data)
@@ -61,7 +61,7 @@ def make_engine(
     return write_engine_sidecar(engine, engine_sidecar_path(target))
 
 
-def put_in_place(drafts: Sequence[Path], folder: Path) -> None:
+def move_into_place(drafts: Sequence[Path], folder: Path) -> None:
     """Moves finished files into ``folder`` in this order, a sidecar after what it describes.
 
     Until a sidecar arrives, a reader is refused by its hashes and never sees a wrong pair. The lock keeps two processes

@@ -53,8 +53,7 @@ def test_batches_and_streams_are_timed(color_model: Path, root: Path) -> None:
 
 def test_the_measuring_processes_do_not_load_pytorch(root: Path) -> None:
     program = (
-        "import sys, benchmarks.speed.processes.segmenter, benchmarks.speed.processes.session, benchmarks.speed.processes.streams; "
-        "print('torch' in sys.modules)"
+        "import sys; from benchmarks.speed.processes import segmenter, session, streams; print('torch' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
@@ -152,11 +151,11 @@ def test_a_child_that_fails_says_why_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("stderr", "code", "line"),
     [
-        ("talk\nerror: no GPU\nhint: buy one\n", 5, "no GPU"),
+        ("console\nerror: no GPU\nhint: buy one\n", 5, "no GPU"),
         ("Traceback\n  File\nRuntimeError: CUDA out of memory\nmore\n", 1, "RuntimeError: CUDA out of memory"),
-        ("talk\n", -11, "ended by SIGSEGV; last words: talk"),
+        ("console\n", -11, "ended by SIGSEGV; last words: console"),
         ("", 3, "exit code 3 without a word"),
-        ("only talk\n", 1, "only talk"),
+        ("only console\n", 1, "only console"),
     ],
 )
 def test_the_reason_of_a_failure(stderr: str, code: int, line: str) -> None:

@@ -28,7 +28,7 @@ from export.products.onnx_model import ExportSettings, export_model, freeze_mode
 from export.sidecar import preprocess_of
 from ifseg_rt.artifact.sidecar import file_record
 from ifseg_rt.machine import Gpu, Machine
-from ifseg_rt.tensorrt.installed import Flavour
+from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.schema import EngineArtifact, EngineBuild, EngineParity
 from train.models.ofa.model import IFSegModel
 
@@ -110,18 +110,18 @@ def described(onnx_path: Path, **build: object) -> EngineArtifact:
 
 
 def test_when_nothing_can_be_compared(exported: Path) -> None:
-    flavour = Flavour("tensorrt_rtx", None, "1.7.1.116")
+    tensorrt = TensorRt("tensorrt_rtx", None, "1.7.1.116")
     here, bare = Machine("linux-x86_64", GPU), Machine("linux-x86_64", None, "no driver")
     engine = described(exported)
-    assert why_not_compared(engine, flavour, here, reference="torch") is None
-    assert why_not_compared(engine, flavour, bare, reference="torch") == "no GPU here can run it: no driver"
+    assert why_not_compared(engine, tensorrt, here, reference="torch") is None
+    assert why_not_compared(engine, tensorrt, bare, reference="torch") == "no GPU here can run it: no driver"
     ada = described(exported, compute_capabilities=("8.9",))
-    assert str(why_not_compared(ada, flavour, here, reference="torch")).startswith("the GPU here cannot run it: built")
+    assert str(why_not_compared(ada, tensorrt, here, reference="torch")).startswith("the GPU here cannot run it: built")
     low = msgspec.structs.replace(engine, model=msgspec.structs.replace(engine.model, precision="bf16"))
-    assert why_not_compared(low, flavour, here, reference="torch") is None
-    assert "does not run bf16" in str(why_not_compared(low, flavour, here, reference="onnx"))
+    assert why_not_compared(low, tensorrt, here, reference="torch") is None
+    assert "does not run bf16" in str(why_not_compared(low, tensorrt, here, reference="onnx"))
     pair = msgspec.structs.replace(engine, model=msgspec.structs.replace(engine.model, batch=2))
-    assert "takes 2 pictures per call" in str(why_not_compared(pair, flavour, here, reference="torch"))
+    assert "takes 2 pictures per call" in str(why_not_compared(pair, tensorrt, here, reference="torch"))
 
 
 def spoil(path: Path, layer: str, factor: float) -> None:

@@ -17,7 +17,7 @@ from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.categories import WantedCategory, are_those_of, parse_categories, read_categories, write_categories
 from ifseg_rt.cli.arguments import main
 from ifseg_rt.cli.arguments import make_model as words
-from ifseg_rt.cli.console import Talk
+from ifseg_rt.cli.console import Console
 from ifseg_rt.errors import IfsegError, UsageError, VocabularyError
 
 ADAPT = """
@@ -60,7 +60,7 @@ print("a result")
 
 
 @pytest.fixture
-def workshop(
+def training_side(
     tmp_path: Path, make_artifact: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, scene: np.ndarray
 ) -> Path:
     """Stand-ins for train and export which make no real model, and an empty cache."""
@@ -88,7 +88,7 @@ def calls(root: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def test_made_once_and_kept(workshop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_made_once_and_kept(training_side: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = ["scene.png", "--categories", "red, green,  blue   thing , dark"]
     assert main(arguments) == 0
     out, err = capfd.readouterr()
@@ -98,47 +98,47 @@ def test_made_once_and_kept(workshop: Path, capfd: pytest.CaptureFixture[str]) -
     assert "2/2 exporting it for pictures of 384 x 512" in err
     assert "    exported 384x512" in err
     assert "a result" not in out + err
-    (call,) = calls(workshop)
+    (call,) = calls(training_side)
     assert (call["base"], call["steps"], call["seed"]) == ("micro", str(words.QUICK_STEPS), "0")
-    (folder,) = [path for path in (workshop.parent / "cache" / "models").iterdir() if path.is_dir()]
+    (folder,) = [path for path in (training_side.parent / "cache" / "models").iterdir() if path.is_dir()]
     assert sorted(path.name for path in folder.iterdir()) == ["categories.txt", "model.json", "model.onnx"]
     assert (folder / "categories.txt").read_text() == "red\ngreen\nblue thing\ndark\n"
 
     assert main(arguments) == 0
     assert "using the model made for these categories before" in capfd.readouterr().err
-    assert len(calls(workshop)) == 1
+    assert len(calls(training_side)) == 1
 
 
-def test_everything_that_matters_makes_a_new_model(workshop: Path) -> None:
-    talk = Talk(quiet=True)
+def test_everything_that_matters_makes_a_new_model(training_side: Path) -> None:
+    console = Console(quiet=True)
     categories = parse_categories("red, green")
-    paths = {words.model_for(categories, talk)}
-    paths.add(words.model_for(categories[::-1], talk))
-    paths.add(words.model_for((WantedCategory("red", ("crimson",)), categories[1]), talk))
-    paths.add(words.model_for((WantedCategory("red", (), (1, 2, 3)), categories[1]), talk))
-    paths.add(words.model_for(categories, talk, size=(64, 64)))
-    paths.add(words.model_for(categories, talk, steps=7))
-    (workshop / "train" / "assets" / "micro.pt").write_bytes(b"other base")
-    paths.add(words.model_for(categories, talk))
-    (workshop / "export" / "more.py").write_text("x = 1\n")
-    paths.add(words.model_for(categories, talk))
+    paths = {words.model_for_categories(categories, console)}
+    paths.add(words.model_for_categories(categories[::-1], console))
+    paths.add(words.model_for_categories((WantedCategory("red", ("crimson",)), categories[1]), console))
+    paths.add(words.model_for_categories((WantedCategory("red", (), (1, 2, 3)), categories[1]), console))
+    paths.add(words.model_for_categories(categories, console, size=(64, 64)))
+    paths.add(words.model_for_categories(categories, console, steps=7))
+    (training_side / "train" / "assets" / "micro.pt").write_bytes(b"other base")
+    paths.add(words.model_for_categories(categories, console))
+    (training_side / "export" / "more.py").write_text("x = 1\n")
+    paths.add(words.model_for_categories(categories, console))
     assert len(paths) == 8
-    assert len(calls(workshop)) == 8
-    assert words.model_for(categories, talk) in paths
-    assert len(calls(workshop)) == 8
+    assert len(calls(training_side)) == 8
+    assert words.model_for_categories(categories, console) in paths
+    assert len(calls(training_side)) == 8
 
 
-def test_damaged_cache_is_made_again(workshop: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    talk = Talk(quiet=True)
-    path = words.model_for(parse_categories("red"), talk)
+def test_damaged_cache_is_made_again(training_side: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    console = Console(quiet=True)
+    path = words.model_for_categories(parse_categories("red"), console)
     path.write_bytes(b"damaged")
-    assert words.model_for(parse_categories("red"), talk) == path
+    assert words.model_for_categories(parse_categories("red"), console) == path
     assert read_artifact(path)
     assert "is damaged and is made again" in capfd.readouterr().err
     leftover = path.parent.with_name(path.parent.name + ".part-killed")
     leftover.mkdir()
     path.unlink()
-    words.model_for(parse_categories("red"), talk)
+    words.model_for_categories(parse_categories("red"), console)
     assert not leftover.exists()
 
 
@@ -152,7 +152,7 @@ def test_damaged_cache_is_made_again(workshop: Path, capfd: pytest.CaptureFixtur
     ],
 )
 def test_failing_children(
-    workshop: Path, capfd: pytest.CaptureFixture[str], name: str, code: int, message: str, hint: str | None
+    training_side: Path, capfd: pytest.CaptureFixture[str], name: str, code: int, message: str, hint: str | None
 ) -> None:
     assert main(["scene.png", "--categories", name]) == code
     out, err = capfd.readouterr()
@@ -160,42 +160,44 @@ def test_failing_children(
     assert message in err
     assert sum(line.startswith("error: ") for line in err.splitlines()) == 1
     assert hint is None or hint in err
-    left = [path for path in (workshop.parent / "cache" / "models").iterdir() if path.is_dir()]
+    left = [path for path in (training_side.parent / "cache" / "models").iterdir() if path.is_dir()]
     assert left == []
 
 
-def test_a_file_named_train_in_the_users_folder_does_not_disturb(workshop: Path) -> None:
+def test_a_file_named_train_in_the_users_folder_does_not_disturb(training_side: Path) -> None:
     Path("train.py").write_text("raise SystemExit('wrong train')")
     assert main(["scene.png", "--categories", "red", "--quiet"]) == 0
 
 
-def test_without_the_training_side(workshop: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (workshop / "train" / "adapt.py").unlink()
+def test_without_the_training_side(training_side: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (training_side / "train" / "adapt.py").unlink()
     assert main(["scene.png", "--categories", "red"]) == 1
     assert 'hint: pip install "ifseg-rt[train,export]"' in capfd.readouterr().err
 
 
-def test_without_torch(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torch(training_side: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words, "_NEEDED", {"train": ("no_such_torch",)})
     with pytest.raises(IfsegError, match="needs: no_such_torch") as caught:
-        words.model_for(parse_categories("red"), Talk(quiet=True))
+        words.model_for_categories(parse_categories("red"), Console(quiet=True))
     assert "ifseg-rt[train,export]" in str(caught.value.hint)
 
 
-def test_the_shipped_model_is_used_where_it_fits(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = workshop / "ready" / "model.onnx"
+def test_the_shipped_model_is_used_where_it_fits(training_side: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = training_side / "ready" / "model.onnx"
     monkeypatch.setattr(words, "default_model_path", lambda: shipped)
     wanted = (WantedCategory("red", ("crimson",)), *parse_categories("green, blue thing, dark"))
-    assert words.model_for(wanted, Talk(quiet=True)) == shipped
-    assert not calls(workshop)
-    assert words.model_for(wanted[:3], Talk(quiet=True)) != shipped
-    assert words.model_for(wanted, Talk(quiet=True), steps=3) != shipped
+    assert words.model_for_categories(wanted, Console(quiet=True)) == shipped
+    assert not calls(training_side)
+    assert words.model_for_categories(wanted[:3], Console(quiet=True)) != shipped
+    assert words.model_for_categories(wanted, Console(quiet=True), steps=3) != shipped
 
 
-def test_two_at_once_make_one_model(workshop: Path) -> None:
+def test_two_at_once_make_one_model(training_side: Path) -> None:
     paths: list[Path] = []
     threads = [
-        threading.Thread(target=lambda: paths.append(words.model_for(parse_categories("dark"), Talk(quiet=True))))
+        threading.Thread(
+            target=lambda: paths.append(words.model_for_categories(parse_categories("dark"), Console(quiet=True)))
+        )
         for _ in range(3)
     ]
     for thread in threads:
@@ -204,13 +206,13 @@ def test_two_at_once_make_one_model(workshop: Path) -> None:
         thread.join(timeout=60)
     assert len(paths) == 3
     assert len(set(paths)) == 1
-    assert len(calls(workshop)) == 1
+    assert len(calls(training_side)) == 1
 
 
-def test_unwritable_cache(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_cache(training_side: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(words.CACHE_VARIABLE, "/proc/nothing")
     with pytest.raises(IfsegError, match="cannot make the cache folder"):
-        words.model_for(parse_categories("red"), Talk(quiet=True))
+        words.model_for_categories(parse_categories("red"), Console(quiet=True))
 
 
 def test_category_files(tmp_path: Path) -> None:

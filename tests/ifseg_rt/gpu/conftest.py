@@ -29,12 +29,12 @@ from ifseg_rt.artifact.sidecar import (
     sidecar_path,
     write_artifact,
 )
-from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxNetwork
+from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxOnGpu
 from ifseg_rt.backends.onnx_runtime.on_host import session_or_error
 from ifseg_rt.backends.onnx_runtime.session import import_runtime
 from ifseg_rt.drawing.overlay import blend
 from ifseg_rt.gpu.foreign_frame import DeviceView
-from ifseg_rt.gpu.runner import DevicePath
+from ifseg_rt.gpu.runner import GpuRunner
 from ifseg_rt.host.preprocess import Preprocessor
 from ifseg_rt.host.refinement import refine, softmax
 from ifseg_rt.runner import Averaging, Extras
@@ -234,7 +234,7 @@ class DeviceArrayLike:
         self.__cuda_array_interface__ = {"version": 3}
 
 
-class HostNetwork(OnnxNetwork):
+class HostNetwork(OnnxOnGpu):
     """The ONNX Runtime network bound to host memory."""
 
     memory_kind = "cpu"
@@ -254,7 +254,7 @@ class HostNetwork(OnnxNetwork):
 
 
 @pytest.fixture
-def open_device(model_path: Path) -> Callable[..., tuple[DevicePath, HostGpu, HostNetwork]]:
+def open_device(model_path: Path) -> Callable[..., tuple[GpuRunner, HostGpu, HostNetwork]]:
     """A device path over the stand-in."""
 
     def make(
@@ -269,7 +269,7 @@ def open_device(model_path: Path) -> Callable[..., tuple[DevicePath, HostGpu, Ho
         network = HostNetwork(gpu, model)
         artifact = read_artifact(model)
         averaging, extras = Averaging.of(settings, artifact), Extras(confidence, overlay)
-        return DevicePath(gpu, network, artifact, averaging, extras, **options), gpu, network
+        return GpuRunner(gpu, network, artifact, averaging, extras, **options), gpu, network
 
     return make
 

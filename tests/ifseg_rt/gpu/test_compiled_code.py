@@ -18,7 +18,7 @@ def checked(name: str = "NVIDIA GeForce RTX 3060", sha256: str = "ab" * 32, vers
     gpu = Gpu(name, "8.6", 1 << 30, "13.0")
     return SimpleNamespace(
         machine=Machine("linux-x86_64", gpu),
-        flavour=SimpleNamespace(name="tensorrt_rtx", version=version),
+        tensorrt=SimpleNamespace(name="tensorrt_rtx", version=version),
         artifact=SimpleNamespace(engine=SimpleNamespace(sha256=sha256)),
     )
 

@@ -182,7 +182,7 @@ def test_the_command_takes_the_pictures_from_the_gpu(
     def opened(model: Any, averaging: Any, options: Any) -> Any:
         return open_device(settings=averaging.settings, overlay=options.extras.overlay)[0]
 
-    monkeypatch.setattr("ifseg_rt.segmenter.open_path", opened)
+    monkeypatch.setattr("ifseg_rt.segmenter.open_runner", opened)
     monkeypatch.setattr("ifseg_rt.drawing.overlay.overlay", lambda *_: pytest.fail("painted by the host"))
     assert main([str(source), *model, "-o", str(tmp_path / "gpu.avi")]) == 0
     on_gpu = [json.loads(line) for line in capfd.readouterr().out.splitlines()]

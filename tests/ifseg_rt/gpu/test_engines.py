@@ -17,7 +17,7 @@ import pytest
 
 from ifseg_rt.artifact.sidecar import TensorSpec
 from ifseg_rt.backends.tensorrt import shared_engines as engines
-from ifseg_rt.backends.tensorrt.on_gpu import TensorRtNetwork
+from ifseg_rt.backends.tensorrt.on_gpu import TensorRtOnGpu
 from ifseg_rt.backends.tensorrt.shared_engines import SharedEngine, shared_engine
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.machine import Gpu, Machine
@@ -110,7 +110,7 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
     found: dict[str, Engine] = {}
     monkeypatch.setattr(
         engines,
-        "deserialise",
+        "load_engine",
         lambda checked: SimpleNamespace(
             engine=found[checked.artifact.engine.sha256], messages=found[checked.artifact.engine.sha256].messages
         ),
@@ -126,7 +126,7 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
         checked = SimpleNamespace(
             path=tmp_path / "model.engine",
             machine=Machine("linux-x86_64", Gpu("RTX", "8.6", 1 << 30, "13.0")),
-            flavour=SimpleNamespace(name=name, title="TensorRT 1", version="1", module=module),
+            tensorrt=SimpleNamespace(name=name, title="TensorRT 1", version="1", module=module),
             artifact=SimpleNamespace(engine=SimpleNamespace(sha256=sha256), inputs=INPUTS, outputs=OUTPUTS),
         )
         return checked, engine
@@ -175,7 +175,7 @@ def test_contexts_of_tensorrt_rtx(load: Any, tmp_path: Path) -> None:
 
 def test_full_tensorrt_has_no_configuration(load: Any, tmp_path: Path) -> None:
     checked, engine = load(rtx=False)
-    network = TensorRtNetwork(SharedEngine(checked), STREAM)
+    network = TensorRtOnGpu(SharedEngine(checked), STREAM)
     network.bind(ADDRESSES)
     assert network.why_not_recordable() is None
     network.close()
@@ -191,7 +191,7 @@ def test_no_context_is_never_used(load: Any, rtx: bool) -> None:
     engine.messages.add("ERROR", "an old error")
     engine.makes = False
     with pytest.raises(DeviceError, match=r"cannot prepare model\.engine for running: out of memory$") as caught:
-        TensorRtNetwork(shared, STREAM)
+        TensorRtOnGpu(shared, STREAM)
     assert "nvidia-smi" in str(caught.value.hint)
 
     def null(*arguments: Any) -> None:
@@ -204,7 +204,7 @@ def test_no_context_is_never_used(load: Any, rtx: bool) -> None:
 
 def test_tensors_are_bound_by_name(load: Any) -> None:
     checked, engine = load()
-    network = TensorRtNetwork(SharedEngine(checked), STREAM)
+    network = TensorRtOnGpu(SharedEngine(checked), STREAM)
     network.bind(ADDRESSES)
     (context,) = engine.contexts
     assert context.calls == [*(("address", name, address) for name, address in ADDRESSES.items()), ("infer",)]
@@ -217,7 +217,7 @@ def test_tensors_are_bound_by_name(load: Any) -> None:
 def test_shapes_are_only_set_where_they_are_open(load: Any) -> None:
     checked, engine = load()
     engine.specs["image"] = ("INPUT", TensorSpec("image", "float32", (-1, 3, 64, 96)))
-    network = TensorRtNetwork(SharedEngine(checked), STREAM)
+    network = TensorRtOnGpu(SharedEngine(checked), STREAM)
     network.bind(ADDRESSES)
     assert engine.contexts[0].calls[0] == ("shape", "image", (1, 3, 64, 96))
     engine.contexts[0].refused = "image"
@@ -227,7 +227,7 @@ def test_shapes_are_only_set_where_they_are_open(load: Any) -> None:
 
 def test_what_tensorrt_refuses_is_a_device_error(load: Any) -> None:
     checked, engine = load()
-    network = TensorRtNetwork(SharedEngine(checked), STREAM)
+    network = TensorRtOnGpu(SharedEngine(checked), STREAM)
     (context,) = engine.contexts
     with pytest.raises(DeviceError, match="a tensor 'neighbours' that no memory is planned for"):
         network.bind({"image": 1, "logits": 2})
@@ -245,7 +245,7 @@ def test_what_tensorrt_refuses_is_a_device_error(load: Any) -> None:
 def test_what_cannot_be_recorded_gets_a_graph_of_its_own(load: Any) -> None:
     checked, engine = load()
     engine.recordable = False
-    network = TensorRtNetwork(SharedEngine(checked), STREAM)
+    network = TensorRtOnGpu(SharedEngine(checked), STREAM)
     network.bind(ADDRESSES)
     assert "uses a graph of the engine alone" in str(network.why_not_recordable())
     first, second = engine.contexts
@@ -253,7 +253,7 @@ def test_what_cannot_be_recorded_gets_a_graph_of_its_own(load: Any) -> None:
     assert second.calls == first.calls, "bound like the first one"
     network.enqueue()
     assert second.calls == [*first.calls, ("run", STREAM)]
-    plain = TensorRtNetwork(SharedEngine(checked), STREAM, cuda_graph=False)
+    plain = TensorRtOnGpu(SharedEngine(checked), STREAM, cuda_graph=False)
     engine.contexts[-1].recordable = False
     assert str(plain.why_not_recordable()).endswith("model.engine cannot be recorded")
     assert len(engine.contexts) == 3
@@ -262,7 +262,7 @@ def test_what_cannot_be_recorded_gets_a_graph_of_its_own(load: Any) -> None:
 def test_a_second_context_that_cannot_be_made_leaves_the_first(load: Any) -> None:
     checked, engine = load()
     engine.recordable = False
-    network = TensorRtNetwork(SharedEngine(checked), STREAM)
+    network = TensorRtOnGpu(SharedEngine(checked), STREAM)
     network.bind(ADDRESSES)
     engine.makes = False
     with pytest.raises(DeviceError, match="out of memory"):
@@ -273,7 +273,7 @@ def test_a_second_context_that_cannot_be_made_leaves_the_first(load: Any) -> Non
 
 def test_closing_writes_what_was_compiled_and_lets_go(load: Any, tmp_path: Path) -> None:
     checked, engine = load()
-    network = TensorRtNetwork(shared_engine(checked, 0), STREAM)
+    network = TensorRtOnGpu(shared_engine(checked, 0), STREAM)
     network.bind(ADDRESSES)
     engine.compiled.serialize = lambda: b"compiled while running"
     network.close()
@@ -292,7 +292,7 @@ def test_contexts_go_before_their_engine(load: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Context, "__del__", lambda self: gone.append("context"), raising=False)
     monkeypatch.setattr(SharedEngine, "__del__", lambda self: gone.append("engine"), raising=False)
     checked, engine = load()
-    network = TensorRtNetwork(SharedEngine(checked), STREAM)
+    network = TensorRtOnGpu(SharedEngine(checked), STREAM)
     engine.contexts.clear()
     del network
     gc.collect()

@@ -17,7 +17,7 @@ import pytest
 
 from ifseg_rt import Segmenter
 from ifseg_rt.errors import DeviceError
-from ifseg_rt.gpu.layout import FLAGS, plan_network, plan_result
+from ifseg_rt.gpu.layout import FLAGS, lay_out_network, lay_out_result
 from ifseg_rt.kernels.launch import Kernels
 from ifseg_rt.runner import Extras
 from ifseg_rt.segmenter import default_model_path
@@ -177,7 +177,11 @@ def test_a_question_that_fails_only_costs_the_recording(open_device: Any, error:
 def test_kernels_get_the_planned_places(open_device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path, gpu, network = open_device(cuda_graph=False)
     artifact = path._artifact
-    base, plan, result = path._program._memory.address, plan_network(artifact), plan_result(artifact, 90, 130, Extras())
+    base, plan, result = (
+        path._program._memory.address,
+        lay_out_network(artifact),
+        lay_out_result(artifact, 90, 130, Extras()),
+    )
     seen: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
     for name in STEPS:
         monkeypatch.setattr(gpu.kernels, name, lambda *given, _name=name, **named: seen.update({_name: (given, named)}))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxNetwork
+from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxOnGpu
 from ifseg_rt.backends.onnx_runtime.on_host import session as onnx_session
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, why_no_gpu
 
@@ -38,8 +38,8 @@ def test_memory_of_the_second_run_is_taken_before_a_recording(
 ) -> None:
     _path, _, network = open_device()
     network._session = session = Session(*parts)
-    network.enqueue = lambda: OnnxNetwork.enqueue(network)
-    assert (OnnxNetwork.why_not_recordable(network) is None) == (runs > 0)
+    network.enqueue = lambda: OnnxOnGpu.enqueue(network)
+    assert (OnnxOnGpu.why_not_recordable(network) is None) == (runs > 0)
     assert session.runs == runs
 
 

@@ -20,7 +20,7 @@ from ifseg_rt.backends.tensorrt.shared_engines import tensor_problem
 from ifseg_rt.errors import ArtifactError, DeviceError, SourceError, UsageError
 from ifseg_rt.gpu.cuda_errors import device_errors, explain
 from ifseg_rt.gpu.foreign_frame import DeviceView, frame_of, is_on_device, stream_address
-from ifseg_rt.gpu.layout import ALIGNMENT, Region, plan_network, plan_result
+from ifseg_rt.gpu.layout import ALIGNMENT, Region, lay_out_network, lay_out_result
 from ifseg_rt.gpu.recording import GraphPolicy, Recorder
 from ifseg_rt.gpu.results.blocks import LENT_AT_MOST, BlockPool
 from ifseg_rt.runner import Extras
@@ -29,9 +29,9 @@ from ifseg_rt.runner import Extras
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 11), (1080, 1920)])
 def test_results_are_laid_out_without_overlap(model_path: Path, height: int, width: int) -> None:
     artifact = read_artifact(model_path)
-    plain = plan_result(artifact, height, width, Extras())
+    plain = lay_out_result(artifact, height, width, Extras())
     assert (plain.confidence, plain.picture, plain.size) == (None, None, plain.planes.end)
-    plan = plan_result(artifact, height, width, Extras(confidence=True, overlay=0.0))
+    plan = lay_out_result(artifact, height, width, Extras(confidence=True, overlay=0.0))
     assert plan.confidence is not None
     assert plan.picture is not None
     assert plan.confidence.dtype == np.float32
@@ -49,13 +49,13 @@ def test_tensors_are_those_of_the_sidecar(model_path: Path) -> None:
     import msgspec
 
     artifact = read_artifact(model_path)
-    plan = plan_network(artifact)
+    plan = lay_out_network(artifact)
     found = {name: (region.shape, region.dtype.name) for name, region in plan.tensors.items()}
     specs = [spec for spec in (*artifact.inputs, *artifact.outputs) if spec.name != "probabilities"]
     assert found == {spec.name: (spec.shape, spec.dtype) for spec in specs}
     lacking = msgspec.structs.replace(artifact, outputs=artifact.outputs[:2])
     with pytest.raises(ArtifactError, match="has no neighbours"):
-        plan_network(lacking)
+        lay_out_network(lacking)
 
 
 def test_second_frames_are_recorded() -> None:

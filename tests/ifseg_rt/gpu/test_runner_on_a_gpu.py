@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact
-from ifseg_rt.gpu.runner import DevicePath
+from ifseg_rt.gpu.runner import GpuRunner
 from ifseg_rt.host.preprocess import Preprocessor
 from ifseg_rt.host.refinement import refine, softmax
 from ifseg_rt.machine import this_machine
@@ -90,17 +90,17 @@ def probabilities_of(frame: np.ndarray, settings: tuple[int, int] | None) -> np.
 
 
 @pytest.fixture
-def open_path() -> Iterator[Callable[..., DevicePath]]:
+def open_runner() -> Iterator[Callable[..., GpuRunner]]:
     pytest.importorskip("cuda.core", reason="the kernels need cuda-core")
     from ifseg_rt.gpu.device import Gpu
 
-    opened: list[DevicePath] = []
+    opened: list[GpuRunner] = []
 
-    def make(settings: tuple[int, int] | None = (3, 25), extras: Extras | None = None, **options: Any) -> DevicePath:
+    def make(settings: tuple[int, int] | None = (3, 25), extras: Extras | None = None, **options: Any) -> GpuRunner:
         gpu = Gpu()
         with gpu.current():
             network: Any = Copies(gpu)
-        opened.append(DevicePath(gpu, network, ARTIFACT, Averaging.of(settings, ARTIFACT), extras, **options))
+        opened.append(GpuRunner(gpu, network, ARTIFACT, Averaging.of(settings, ARTIFACT), extras, **options))
         return opened[-1]
 
     yield make
@@ -117,9 +117,9 @@ def frames() -> list[np.ndarray]:
 @pytest.mark.parametrize("cuda_graph", [True, False])
 @pytest.mark.parametrize("settings", [(3, 25), (8, 4), (3, 0), None])
 def test_every_frame_from_pixels_to_labels(
-    open_path: Any, frames: list[np.ndarray], settings: tuple[int, int] | None, cuda_graph: bool
+    open_runner: Any, frames: list[np.ndarray], settings: tuple[int, int] | None, cuda_graph: bool
 ) -> None:
-    path = open_path(settings, cuda_graph=cuda_graph)
+    path = open_runner(settings, cuda_graph=cuda_graph)
     for frame in [*frames, *frames]:
         found = path.run(frame, "bgr")
         np.testing.assert_allclose(found.probabilities, probabilities_of(frame, settings), atol=1e-6)
@@ -130,8 +130,8 @@ def test_every_frame_from_pixels_to_labels(
     assert path._recorder.kept == cuda_graph  # a frame is really replayed
 
 
-def test_sizes_and_channel_orders_change(open_path: Any, frames: list[np.ndarray]) -> None:
-    path, plain = open_path(), open_path(cuda_graph=False)
+def test_sizes_and_channel_orders_change(open_runner: Any, frames: list[np.ndarray]) -> None:
+    path, plain = open_runner(), open_runner(cuda_graph=False)
     for frame in (frames[0], frames[0][:50], frames[0][:, :37], frames[0][:1, :1], frames[0]):
         for order in ("bgr", "bgr", "rgb", "rgb", "bgr"):
             expected, found = plain.run(frame, order), path.run(frame, order)
@@ -140,8 +140,8 @@ def test_sizes_and_channel_orders_change(open_path: Any, frames: list[np.ndarray
     assert path.graph_refusal is None
 
 
-def test_frames_and_results_that_stay_on_the_gpu(open_path: Any, frames: list[np.ndarray]) -> None:
-    path = open_path(extras=Extras(confidence=True))
+def test_frames_and_results_that_stay_on_the_gpu(open_runner: Any, frames: list[np.ndarray]) -> None:
+    path = open_runner(extras=Extras(confidence=True))
     gpu = path._gpu
     height, width, _ = frames[0].shape
     pitch = 3 * width + 61
@@ -166,15 +166,15 @@ def test_frames_and_results_that_stay_on_the_gpu(open_path: Any, frames: list[np
     assert path.graph_refusal is None
 
 
-def test_stages_take_time(open_path: Any, frames: list[np.ndarray]) -> None:
-    path = open_path(time_stages=True)
+def test_stages_take_time(open_runner: Any, frames: list[np.ndarray]) -> None:
+    path = open_runner(time_stages=True)
     timings = path.run(frames[0], "bgr").timings
     assert list(timings)[:-1] == ["upload", "preprocess", "inference", "refinement", "upsampling", "download"]
     assert all(value >= 0 for value in timings.values())
 
 
-def test_threads_record_and_free_at_the_same_time(open_path: Any, frames: list[np.ndarray]) -> None:
-    paths = [open_path(), open_path()]
+def test_threads_record_and_free_at_the_same_time(open_runner: Any, frames: list[np.ndarray]) -> None:
+    paths = [open_runner(), open_runner()]
     expected = [paths[0].run(frame, "bgr").labels for frame in frames]
     wrong: list[int] = []
 

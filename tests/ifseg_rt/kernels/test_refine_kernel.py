@@ -1,4 +1,4 @@
-"""The refinement kernel equals ifseg_rt.host.refinement.refine bit for bit, whatever variant and memory layout it takes."""
+"""The refinement kernel equals the NumPy refinement bit for bit, whatever variant and memory layout it takes."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ifseg_rt.cli.console import Talk
+from ifseg_rt.cli.console import Console
 from ifseg_rt.errors import IfsegError
 from ifseg_rt.result import Result
 from ifseg_rt.sinks import videos, window
@@ -164,7 +164,11 @@ def test_closing_the_window_ends_the_run_and_finishes_the_files(
     lines: list[Mapping[str, Any]] = []
     outputs = Outputs(str(tmp_path / "v.mp4"), [source])
     pipeline = Pipeline(
-        lambda image: result_of(np.zeros(image.shape[:2], np.uint8)), outputs, lines.append, screen, Talk(quiet=False)
+        lambda image: result_of(np.zeros(image.shape[:2], np.uint8)),
+        outputs,
+        lines.append,
+        screen,
+        Console(quiet=False),
     )
     pipeline.run([source, Endless()])
     assert len(lines) == len(screen.captions) == 4

@@ -13,18 +13,18 @@ import pytest
 from ifseg_rt.errors import DeviceError
 from ifseg_rt.machine import Gpu, Machine
 from ifseg_rt.tensorrt.building.settings import BuildSettings
-from ifseg_rt.tensorrt.building.write import make_engine
-from ifseg_rt.tensorrt.installed import Flavour, find_flavour
+from ifseg_rt.tensorrt.building.write import write_engine
+from ifseg_rt.tensorrt.installed import TensorRt, find_tensorrt
 
 RTX_3060 = Gpu("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06")
 NO_GPU = "the NVIDIA driver is not installed (its library libcuda.so.1 is missing)"
 
 
 @pytest.fixture(scope="session")
-def rtx() -> Flavour:
+def rtx() -> TensorRt:
     """The installed TensorRT-RTX."""
     try:
-        return find_flavour("tensorrt_rtx")
+        return find_tensorrt("tensorrt_rtx")
     except DeviceError as error:
         pytest.skip(f"engines are not built: {error}")
 
@@ -42,7 +42,7 @@ def bare_machine() -> Machine:
 
 
 @pytest.fixture(scope="session")
-def full(rtx: Flavour) -> Flavour:
+def full(rtx: TensorRt) -> TensorRt:
     """TensorRT-RTX in the clothes of full TensorRT: the classes of both have the same names, and this one cannot be
     told what to build for."""
 
@@ -52,7 +52,7 @@ def full(rtx: Flavour) -> Flavour:
         def __getattr__(self, name: str) -> Any:
             return getattr(rtx.module, name)
 
-    return Flavour("tensorrt", Clothes(), "10.3.0")
+    return TensorRt("tensorrt", Clothes(), "10.3.0")
 
 
 @pytest.fixture(autouse=True)
@@ -64,13 +64,13 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(rtx: Flavour, make_artifact: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(rtx: TensorRt, make_artifact: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of model.onnx, model.json, model.engine and model.engine.json."""
     onnx = make_artifact(tmp_path_factory.mktemp("engine") / "made")
     bare = Machine("linux-x86_64", None, NO_GPU)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IFSEG_RT_CACHE", str(onnx.parent.parent / "cache"))
-        make_engine(onnx, onnx.with_suffix(".engine"), BuildSettings(), rtx, machine=bare)
+        write_engine(onnx, onnx.with_suffix(".engine"), BuildSettings(), rtx, machine=bare)
     return onnx.parent
 
 

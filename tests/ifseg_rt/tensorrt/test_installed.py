@@ -14,7 +14,7 @@ import pytest
 
 from ifseg_rt.errors import DeviceError, UsageError
 from ifseg_rt.machine import Machine, describe_machine
-from ifseg_rt.tensorrt.installed import Flavour, find_flavour, release
+from ifseg_rt.tensorrt.installed import TensorRt, find_tensorrt, release
 
 
 def loader(**modules: Any) -> Callable[[str], Any]:
@@ -31,21 +31,21 @@ def loader(**modules: Any) -> Callable[[str], Any]:
 
 def test_auto(gpu_machine: Machine, bare_machine: Machine) -> None:
     both = loader(tensorrt="10.3.0", tensorrt_rtx="1.7.1.116")
-    assert find_flavour(machine=gpu_machine, load=both).name == "tensorrt"
-    assert find_flavour(machine=bare_machine, load=both).name == "tensorrt_rtx"
-    assert find_flavour(machine=gpu_machine, load=loader(tensorrt_rtx="1.7.1")).title == "TensorRT-RTX 1.7.1"
-    assert find_flavour("tensorrt", machine=bare_machine, load=both).title == "TensorRT 10.3.0"
+    assert find_tensorrt(machine=gpu_machine, load=both).name == "tensorrt"
+    assert find_tensorrt(machine=bare_machine, load=both).name == "tensorrt_rtx"
+    assert find_tensorrt(machine=gpu_machine, load=loader(tensorrt_rtx="1.7.1")).title == "TensorRT-RTX 1.7.1"
+    assert find_tensorrt("tensorrt", machine=bare_machine, load=both).title == "TensorRT 10.3.0"
     with pytest.raises(UsageError, match="must be one of auto, tensorrt, tensorrt_rtx, found 'trt'"):
-        find_flavour("trt")
+        find_tensorrt("trt")
 
 
 def test_none(gpu_machine: Machine, bare_machine: Machine) -> None:
     with pytest.raises(DeviceError, match=r"tensorrt: No module named 'tensorrt'; tensorrt_rtx: No module") as caught:
-        find_flavour(machine=gpu_machine, load=loader())
+        find_tensorrt(machine=gpu_machine, load=loader())
     assert "pip install tensorrt-rtx-cu13" in str(caught.value.hint)
     assert "JetPack" in str(caught.value.hint)
     with pytest.raises(DeviceError, match=r"TensorRT 10\.3\.0 needs an NVIDIA GPU.*driver is not installed"):
-        find_flavour(machine=bare_machine, load=loader(tensorrt="10.3.0"))
+        find_tensorrt(machine=bare_machine, load=loader(tensorrt="10.3.0"))
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,15 @@ def test_none(gpu_machine: Machine, bare_machine: Machine) -> None:
 )
 def test_unusable(gpu_machine: Machine, module: object, message: str) -> None:
     with pytest.raises(DeviceError, match=message):
-        find_flavour("tensorrt", machine=gpu_machine, load=loader(tensorrt=module))
+        find_tensorrt("tensorrt", machine=gpu_machine, load=loader(tensorrt=module))
 
 
 def test_a_folder_of_that_name_is_no_library(gpu_machine: Machine) -> None:
     with pytest.raises(DeviceError, match="not usable here"):
-        find_flavour("tensorrt", machine=gpu_machine, load=lambda name: SimpleNamespace(__path__=["tensorrt"]))
+        find_tensorrt("tensorrt", machine=gpu_machine, load=lambda name: SimpleNamespace(__path__=["tensorrt"]))
 
 
-def test_differences_are_detected(rtx: Flavour, full: Flavour) -> None:
+def test_differences_are_detected(rtx: TensorRt, full: TensorRt) -> None:
     assert rtx.targets[:3] == ("7.5", "8.0", "8.6")
     assert rtx.builds_without_gpu and not rtx.keeps_timings and not rtx.has_version_compatibility
     assert rtx.hardware_levels == ()
@@ -149,7 +149,8 @@ def test_this_machine_is_described() -> None:
 
 def test_nothing_heavy_is_imported(root: Path) -> None:
     program = (
-        "import sys; import ifseg_rt.tensorrt.installed, ifseg_rt.tensorrt.sidecar, ifseg_rt.tensorrt.building.rebuild, "
+        "import sys; import ifseg_rt.tensorrt.installed, ifseg_rt.tensorrt.sidecar; "
+        "import ifseg_rt.tensorrt.building.rebuild, "
         "ifseg_rt.tensorrt.loading; heavy = {'tensorrt', 'tensorrt_rtx', 'torch', 'onnx', 'onnxruntime', 'numpy', "
         "'cv2', 'rich', 'cuda'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
     )

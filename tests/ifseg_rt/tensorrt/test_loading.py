@@ -16,8 +16,8 @@ import pytest
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.machine import Gpu, Machine
 from ifseg_rt.tensorrt.compatibility import check, mismatches
-from ifseg_rt.tensorrt.installed import Flavour
-from ifseg_rt.tensorrt.loading import CheckedEngine, deserialise, open_checks
+from ifseg_rt.tensorrt.installed import TensorRt
+from ifseg_rt.tensorrt.loading import CheckedEngine, check_engine, load_engine
 from ifseg_rt.tensorrt.schema import EngineArtifact
 from ifseg_rt.tensorrt.sidecar import engine_sidecar_path, read_engine, write_engine_sidecar
 
@@ -39,11 +39,11 @@ def full_build(engine: EngineArtifact, **changes: Any) -> EngineArtifact:
     return changed(engine, **{**facts, **changes})
 
 
-def found(engine: EngineArtifact, flavour: Flavour, gpu: Gpu = GPU, platform: str = "linux-x86_64") -> list[str]:
-    return mismatches(engine, flavour, Machine(platform, gpu), gpu)
+def found(engine: EngineArtifact, tensorrt: TensorRt, gpu: Gpu = GPU, platform: str = "linux-x86_64") -> list[str]:
+    return mismatches(engine, tensorrt, Machine(platform, gpu), gpu)
 
 
-def test_a_fitting_engine(artifact: EngineArtifact, rtx: Flavour) -> None:
+def test_a_fitting_engine(artifact: EngineArtifact, rtx: TensorRt) -> None:
     assert found(artifact, rtx) == []
     assert found(artifact, rtx, platform="windows-x86_64") == []
     assert found(changed(artifact, compute_capabilities=("8.6", "8.9")), rtx) == []
@@ -66,14 +66,14 @@ def test_a_fitting_engine(artifact: EngineArtifact, rtx: Flavour) -> None:
     ],
 )
 def test_mismatches_of_rtx(
-    artifact: EngineArtifact, rtx: Flavour, changes: dict, gpu: Gpu, platform: str, message: str
+    artifact: EngineArtifact, rtx: TensorRt, changes: dict, gpu: Gpu, platform: str, message: str
 ) -> None:
     lines = found(changed(artifact, **changes), rtx, gpu, platform)
     assert len(lines) == 1
     assert re.search(message, lines[0])
 
 
-def test_flavours_do_not_mix(artifact: EngineArtifact, rtx: Flavour, full: Flavour) -> None:
+def test_flavours_do_not_mix(artifact: EngineArtifact, rtx: TensorRt, full: TensorRt) -> None:
     assert found(artifact, full) == [f"built with TensorRT-RTX {rtx.version}, here is TensorRT 10.3.0"]
     assert found(full_build(artifact), rtx) == [f"built with TensorRT 10.3.0, here is {rtx.title}"]
 
@@ -95,16 +95,16 @@ def test_flavours_do_not_mix(artifact: EngineArtifact, rtx: Flavour, full: Flavo
     ],
 )
 def test_full_tensorrt(
-    artifact: EngineArtifact, full: Flavour, changes: dict, version: str, gpu: Gpu, fits: bool
+    artifact: EngineArtifact, full: TensorRt, changes: dict, version: str, gpu: Gpu, fits: bool
 ) -> None:
-    here = Flavour("tensorrt", full.module, version)
+    here = TensorRt("tensorrt", full.module, version)
     assert (found(full_build(artifact, **changes), here, gpu) == []) is fits
-    assert found(full_build(artifact), Flavour("tensorrt", None, "10.3.0"), platform="windows-x86_64") == [
+    assert found(full_build(artifact), TensorRt("tensorrt", None, "10.3.0"), platform="windows-x86_64") == [
         "built on linux-x86_64, this is windows-x86_64"
     ]
 
 
-def test_every_mismatch_is_named_with_the_remedy(artifact: EngineArtifact, full: Flavour, built: Path) -> None:
+def test_every_mismatch_is_named_with_the_remedy(artifact: EngineArtifact, full: TensorRt, built: Path) -> None:
     engine = full_build(artifact, version="10.0.0", device="NVIDIA A100", compute_capabilities=("8.0",))
     with pytest.raises(ArtifactError) as caught:
         check(built / "model.engine", engine, full, Machine("linux-aarch64", ORIN))
@@ -117,9 +117,9 @@ def test_every_mismatch_is_named_with_the_remedy(artifact: EngineArtifact, full:
     assert "python -m export.to_trt" in str(caught.value.hint)
 
 
-def test_order_of_the_checks(own_engine: Path, rtx: Flavour, bare_machine: Machine, gpu_machine: Machine) -> None:
+def test_order_of_the_checks(own_engine: Path, rtx: TensorRt, bare_machine: Machine, gpu_machine: Machine) -> None:
     with pytest.raises(DeviceError) as caught:
-        open_checks(own_engine, machine=bare_machine)
+        check_engine(own_engine, machine=bare_machine)
     assert str(caught.value) == (
         "model.engine needs an NVIDIA GPU, and this machine has none that works: the NVIDIA driver is not installed "
         "(its library libcuda.so.1 is missing)"
@@ -128,25 +128,25 @@ def test_order_of_the_checks(own_engine: Path, rtx: Flavour, bare_machine: Machi
     assert caught.value.hint == f"{own_engine.with_suffix('.onnx')} runs on the CPU"
     own_engine.with_suffix(".onnx").unlink()
     with pytest.raises(DeviceError) as caught:
-        open_checks(own_engine, machine=bare_machine)
+        check_engine(own_engine, machine=bare_machine)
     assert caught.value.hint == "the ONNX model it was built from runs on the CPU"
 
-    checked = open_checks(own_engine, machine=gpu_machine)
-    assert (checked.path, checked.flavour.name) == (own_engine, "tensorrt_rtx")
+    checked = check_engine(own_engine, machine=gpu_machine)
+    assert (checked.path, checked.tensorrt.name) == (own_engine, "tensorrt_rtx")
     other = changed(checked.artifact, version="1.6.0.1")
     write_engine_sidecar(other, engine_sidecar_path(own_engine))
     with pytest.raises(ArtifactError, match=r"TensorRT-RTX 1\.6\.0\.1, here is TensorRT-RTX 1\.7"):
-        open_checks(own_engine, machine=gpu_machine)
+        check_engine(own_engine, machine=gpu_machine)
     own_engine.write_bytes(b"x")  # a damaged file is told before a missing GPU
     with pytest.raises(ArtifactError, match="is not the engine its sidecar describes"):
-        open_checks(own_engine, machine=bare_machine)
+        check_engine(own_engine, machine=bare_machine)
 
 
 def test_a_tensorrt_that_is_not_here(own_engine: Path, gpu_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     write_engine_sidecar(full_build(read_engine(own_engine)), engine_sidecar_path(own_engine))
     with pytest.raises(DeviceError, match=r"model\.engine was built with TensorRT 10\.3\.0: .* not usable") as caught:
-        open_checks(own_engine, machine=gpu_machine)
+        check_engine(own_engine, machine=gpu_machine)
     assert "pip install tensorrt" in str(caught.value.hint)
     assert "ifseg-rt rebuild" in str(caught.value.hint)
 
@@ -156,7 +156,7 @@ def test_what_a_bf16_engine_says_without_a_gpu(own_engine: Path, bare_machine: M
     low = msgspec.structs.replace(engine, model=msgspec.structs.replace(engine.model, precision="bf16"))
     write_engine_sidecar(low, engine_sidecar_path(own_engine))
     with pytest.raises(DeviceError) as caught:
-        open_checks(own_engine, machine=bare_machine)
+        check_engine(own_engine, machine=bare_machine)
     assert "a bf16 model runs on GPUs only" in str(caught.value.hint)
 
 
@@ -166,9 +166,9 @@ def test_the_real_runtime_without_a_driver(built: Path, gpu_machine: Machine) ->
 
     if this_machine().gpu is not None:
         pytest.skip("this machine has a GPU: its engine would load")
-    checked = open_checks(built / "model.engine", machine=gpu_machine)
+    checked = check_engine(built / "model.engine", machine=gpu_machine)
     with pytest.raises(DeviceError, match=r"refuses model\.engine: .*CUDA"):
-        deserialise(checked)
+        load_engine(checked)
 
 
 class FakeRuntime:
@@ -191,36 +191,36 @@ class FakeLogger:
 
 def checked_with(checked: CheckedEngine, runtime: Callable[[Any], Any], **more: Any) -> CheckedEngine:
     module = SimpleNamespace(ILogger=FakeLogger, Runtime=runtime, **more)
-    return replace(checked, flavour=Flavour("tensorrt", module, "10.3.0"))
+    return replace(checked, tensorrt=TensorRt("tensorrt", module, "10.3.0"))
 
 
 @pytest.fixture
 def checked(built: Path, gpu_machine: Machine) -> CheckedEngine:
-    return open_checks(built / "model.engine", machine=gpu_machine)
+    return check_engine(built / "model.engine", machine=gpu_machine)
 
 
 def test_full_tensorrt_loads_or_says_why(checked: CheckedEngine) -> None:
-    loaded = deserialise(checked_with(checked, lambda logger: FakeRuntime(logger, "engine", None)))
+    loaded = load_engine(checked_with(checked, lambda logger: FakeRuntime(logger, "engine", None)))
     assert loaded.engine == "engine" and not loaded.runtime.engine_host_code_allowed
 
     compatible = full_build(checked.artifact, version_compatible=True)
-    loaded = deserialise(
+    loaded = load_engine(
         replace(checked_with(checked, lambda logger: FakeRuntime(logger, "engine", None)), artifact=compatible)
     )
     assert loaded.runtime.engine_host_code_allowed
 
     failing = checked_with(checked, lambda logger: FakeRuntime(logger, None, "[a.cpp::b::1] Error Code 1: no memory"))
     with pytest.raises(DeviceError, match=r"TensorRT 10\.3\.0 cannot load model\.engine: Error Code 1: no memory"):
-        deserialise(failing)
+        load_engine(failing)
     silent = checked_with(checked, lambda logger: FakeRuntime(logger, None, None))
     with pytest.raises(DeviceError, match="it gave no reason"):
-        deserialise(silent)
+        load_engine(silent)
 
     def none(logger: Any) -> Any:
         raise TypeError("factory function returned nullptr")
 
     with pytest.raises(DeviceError, match="the runtime of TensorRT"):
-        deserialise(checked_with(checked, none))
+        load_engine(checked_with(checked, none))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_full_tensorrt_loads_or_says_why(checked: CheckedEngine) -> None:
         (0, DeviceError, "it gave no reason"),
     ],
 )
-def test_diagnoses(checked: CheckedEngine, rtx: Flavour, bits: int, kind: type[Exception], message: str) -> None:
+def test_diagnoses(checked: CheckedEngine, rtx: TensorRt, bits: int, kind: type[Exception], message: str) -> None:
     asked: list[bytes] = []
 
     class Asked(FakeRuntime):
@@ -244,5 +244,5 @@ def test_diagnoses(checked: CheckedEngine, rtx: Flavour, bits: int, kind: type[E
 
     more = {name: getattr(rtx.module, name) for name in ("EngineValidity", "EngineInvalidityDiagnostics")}
     with pytest.raises(kind, match=message):
-        deserialise(checked_with(checked, lambda logger: Asked(logger, "engine", None), **more))
+        load_engine(checked_with(checked, lambda logger: Asked(logger, "engine", None), **more))
     assert len(asked[0]) == 64

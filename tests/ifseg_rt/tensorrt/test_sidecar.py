@@ -13,12 +13,12 @@ import pytest
 from ifseg_rt.artifact.file_kinds import identify
 from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.errors import ArtifactError
-from ifseg_rt.tensorrt.installed import Flavour
+from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.schema import EngineArtifact, EngineParity
 from ifseg_rt.tensorrt.sidecar import engine_sidecar_path, read_engine, write_engine_sidecar
 
 
-def test_what_an_engine_says_about_itself(built: Path, rtx: Flavour) -> None:
+def test_what_an_engine_says_about_itself(built: Path, rtx: TensorRt) -> None:
     engine = read_engine(built / "model.engine")
     assert engine.model == read_artifact(built / "model.onnx")
     assert engine.onnx == engine.model.files[0]

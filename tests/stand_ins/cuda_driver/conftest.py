@@ -21,7 +21,7 @@ import pytest
 from ifseg_rt.kernels.compile import SOURCES
 
 HERE = Path(__file__).parent
-BUILD = runpy.run_path(str(HERE.parent / "cuda" / "shim" / "build.py"))
+BUILD = runpy.run_path(str(HERE.parent / "kernel_shim" / "build.py"))
 LIBRARY = "libcuda.so.1"
 LONGEST = 300  # seconds: only so that a deadlock ends
 

@@ -22,7 +22,7 @@ from ifseg_rt.segmenter import default_model_path
 from ifseg_rt.tensorrt.building import build as building
 from ifseg_rt.tensorrt.building.build import build_engine
 from ifseg_rt.tensorrt.building.settings import BuildSettings, resolve_targets
-from ifseg_rt.tensorrt.installed import Flavour
+from ifseg_rt.tensorrt.installed import TensorRt
 
 
 class Recorder:
@@ -40,7 +40,7 @@ class Recorder:
         pass
 
 
-def test_the_shipped_model(rtx: Flavour, bare_machine: Machine, tmp_path: Path) -> None:
+def test_the_shipped_model(rtx: TensorRt, bare_machine: Machine, tmp_path: Path) -> None:
     path = default_model_path()
     recorder = Recorder()
     built = build_engine(path, read_artifact(path), BuildSettings(), rtx, machine=bare_machine, progress=recorder)
@@ -57,20 +57,20 @@ def test_the_shipped_model(rtx: Flavour, bare_machine: Machine, tmp_path: Path) 
     assert recorder.steps > 10
 
 
-def test_for_named_gpus(rtx: Flavour, bare_machine: Machine, model_path: Path) -> None:
+def test_for_named_gpus(rtx: TensorRt, bare_machine: Machine, model_path: Path) -> None:
     wishes = BuildSettings(compute_capabilities=("8.9", "12.0", "8.9"))
     built = build_engine(model_path, read_artifact(model_path), wishes, rtx, machine=bare_machine)
     assert built.build.compute_capabilities == ("8.9", "12.0")
 
 
-def test_turing_is_explained(rtx: Flavour, bare_machine: Machine, model_path: Path) -> None:
+def test_turing_is_explained(rtx: TensorRt, bare_machine: Machine, model_path: Path) -> None:
     wishes = BuildSettings(compute_capabilities=("7.5",))
     with pytest.raises(ExportError, match=r"7\.5 \(Turing\).*fp16 only") as caught:
         build_engine(model_path, read_artifact(model_path), wishes, rtx, machine=bare_machine)
     assert "--runtime tensorrt" in str(caught.value.hint)
 
 
-def test_too_little_scratch_memory(rtx: Flavour, bare_machine: Machine) -> None:
+def test_too_little_scratch_memory(rtx: TensorRt, bare_machine: Machine) -> None:
     path = default_model_path()
     with pytest.raises(ExportError, match="OutOfMemory") as caught:
         build_engine(path, read_artifact(path), BuildSettings(workspace_mb=1), rtx, machine=bare_machine)
@@ -85,7 +85,7 @@ def spoil(path: Path, change: Callable[[onnx.ModelProto], None]) -> Artifact:
     return artifact
 
 
-def test_an_operator_it_does_not_know_is_named(rtx: Flavour, bare_machine: Machine, own_model: Path) -> None:
+def test_an_operator_it_does_not_know_is_named(rtx: TensorRt, bare_machine: Machine, own_model: Path) -> None:
     def change(model: onnx.ModelProto) -> None:
         node = next(node for node in model.graph.node if node.op_type == "Conv")
         node.op_type, node.name, node.domain = "Entwine", "the odd one", "elsewhere"
@@ -96,7 +96,7 @@ def test_an_operator_it_does_not_know_is_named(rtx: Flavour, bare_machine: Machi
         build_engine(own_model, artifact, BuildSettings(), rtx, machine=bare_machine)
 
 
-def test_a_graph_that_is_none(rtx: Flavour, bare_machine: Machine, own_model: Path) -> None:
+def test_a_graph_that_is_none(rtx: TensorRt, bare_machine: Machine, own_model: Path) -> None:
     artifact = read_artifact(own_model)
     own_model.write_bytes(b"hello")
     with pytest.raises(ExportError, match=r"model\.onnx does not fit its sidecar"):
@@ -104,7 +104,7 @@ def test_a_graph_that_is_none(rtx: Flavour, bare_machine: Machine, own_model: Pa
 
 
 def test_a_graph_of_another_sidecar(
-    rtx: Flavour, bare_machine: Machine, own_model: Path, make_artifact: Callable[..., Path], tmp_path: Path
+    rtx: TensorRt, bare_machine: Machine, own_model: Path, make_artifact: Callable[..., Path], tmp_path: Path
 ) -> None:
     other = read_artifact(make_artifact(tmp_path / "other", height=64, width=64))
     with pytest.raises(ExportError, match=r"expected input 'image' float32 \[1, 3, 64, 64\], .*\[1, 3, 64, 96\]"):
@@ -125,7 +125,7 @@ def test_a_graph_of_another_sidecar(
         build_engine(own_model, artifact, BuildSettings(), rtx, machine=bare_machine)
 
 
-def test_interrupted(rtx: Flavour, bare_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted(rtx: TensorRt, bare_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal during the one long call of the builder stops it at its next step."""
     path = default_model_path()
     artifact = read_artifact(path)
@@ -149,7 +149,7 @@ def test_interrupted(rtx: Flavour, bare_machine: Machine, monkeypatch: pytest.Mo
     assert not any(thread.name == "tensorrt-build" and thread.is_alive() for thread in threading.enumerate())
 
 
-def test_a_display_that_fails_does_not_stop_the_build(rtx: Flavour, bare_machine: Machine, model_path: Path) -> None:
+def test_a_display_that_fails_does_not_stop_the_build(rtx: TensorRt, bare_machine: Machine, model_path: Path) -> None:
     class Broken(Recorder):
         def step(self, phase: str, step: int) -> None:
             raise RuntimeError("no terminal any more")
@@ -162,7 +162,7 @@ def test_a_display_that_fails_does_not_stop_the_build(rtx: Flavour, bare_machine
 
 @pytest.mark.filterwarnings("ignore:.*TensorRT-RTX.*:DeprecationWarning")  # its timing cache does nothing
 def test_full_tensorrt_takes_the_same_way(
-    full: Flavour, gpu_machine: Machine, model_path: Path, own_cache: Path
+    full: TensorRt, gpu_machine: Machine, model_path: Path, own_cache: Path
 ) -> None:
     artifact = read_artifact(model_path)
     wishes = BuildSettings(hardware_compatibility="ampere_plus", workspace_mb=512)
@@ -180,7 +180,7 @@ def test_full_tensorrt_takes_the_same_way(
 
 @pytest.mark.filterwarnings("ignore:.*TensorRT-RTX.*:DeprecationWarning")
 def test_a_cache_that_cannot_be_kept_costs_nothing_but_time(
-    full: Flavour, gpu_machine: Machine, model_path: Path, tmp_path: Path
+    full: TensorRt, gpu_machine: Machine, model_path: Path, tmp_path: Path
 ) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
@@ -194,7 +194,7 @@ def test_a_cache_that_cannot_be_kept_costs_nothing_but_time(
     assert (damaged / name).read_bytes() != b"garbage"
 
 
-def test_a_builder_that_does_not_start(rtx: Flavour, gpu_machine: Machine, model_path: Path) -> None:
+def test_a_builder_that_does_not_start(rtx: TensorRt, gpu_machine: Machine, model_path: Path) -> None:
     class Refusing:
         ILogger = rtx.module.ILogger
         IBuilderConfig = object
@@ -204,9 +204,9 @@ def test_a_builder_that_does_not_start(rtx: Flavour, gpu_machine: Machine, model
             logger.log(rtx.module.ILogger.Severity.ERROR, "[a.cpp::b::1] CUDA initialization failure")
             raise TypeError("factory function returned nullptr")
 
-    flavour = Flavour("tensorrt", Refusing, "10.3.0")
+    tensorrt = TensorRt("tensorrt", Refusing, "10.3.0")
     with pytest.raises(DeviceError, match=r"TensorRT 10\.3\.0 does not start: CUDA initialization failure"):
-        build_engine(model_path, read_artifact(model_path), BuildSettings(), flavour, machine=gpu_machine)
+        build_engine(model_path, read_artifact(model_path), BuildSettings(), tensorrt, machine=gpu_machine)
 
 
 @pytest.mark.parametrize(
@@ -223,12 +223,12 @@ def test_a_builder_that_does_not_start(rtx: Flavour, gpu_machine: Machine, model
         (BuildSettings(workspace_mb=0), "at least 1 MB"),
     ],
 )
-def test_wishes_of_rtx(rtx: Flavour, gpu_machine: Machine, wishes: BuildSettings, message: str) -> None:
+def test_wishes_of_rtx(rtx: TensorRt, gpu_machine: Machine, wishes: BuildSettings, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         resolve_targets(wishes, rtx, gpu_machine)
 
 
-def test_targets(rtx: Flavour, full: Flavour, gpu_machine: Machine, bare_machine: Machine) -> None:
+def test_targets(rtx: TensorRt, full: TensorRt, gpu_machine: Machine, bare_machine: Machine) -> None:
     current, named = BuildSettings(compute_capabilities=("current",)), BuildSettings(compute_capabilities=("8.9",))
     everything = BuildSettings(compute_capabilities=("all",))
     assert resolve_targets(current, rtx, gpu_machine) == ("8.6",)
@@ -247,7 +247,7 @@ def test_targets(rtx: Flavour, full: Flavour, gpu_machine: Machine, bare_machine
         resolve_targets(everything, full, gpu_machine)
 
 
-def test_a_model_in_two_files(rtx: Flavour, bare_machine: Machine, own_model: Path, tmp_path: Path) -> None:
+def test_a_model_in_two_files(rtx: TensorRt, bare_machine: Machine, own_model: Path, tmp_path: Path) -> None:
     """The parser finds the data file beside the graph."""
     artifact = read_artifact(own_model)
     folder = tmp_path / "two"

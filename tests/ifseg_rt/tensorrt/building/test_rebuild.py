@@ -18,7 +18,7 @@ from ifseg_rt.machine import Machine
 from ifseg_rt.tensorrt.building import rebuild
 from ifseg_rt.tensorrt.building.rebuild import rebuild_engine, settings_before
 from ifseg_rt.tensorrt.building.settings import BuildSettings
-from ifseg_rt.tensorrt.installed import Flavour
+from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.sidecar import engine_sidecar_path, read_engine, write_engine_sidecar
 
 
@@ -76,14 +76,14 @@ def test_a_failure_leaves_everything_as_it_was(
         raise KeyboardInterrupt
 
     before = {path.name: path.read_bytes() for path in own_engine.parent.iterdir()}
-    monkeypatch.setattr(rebuild, "make_engine", fails)
+    monkeypatch.setattr(rebuild, "write_engine", fails)
     with pytest.raises(KeyboardInterrupt):
         rebuild_engine(own_engine, machine=bare_machine)
     assert {path.name: path.read_bytes() for path in own_engine.parent.iterdir()} == before
 
 
 def test_settings_are_kept_as_far_as_they_apply(
-    own_engine: Path, rtx: Flavour, full: Flavour, gpu_machine: Machine, bare_machine: Machine
+    own_engine: Path, rtx: TensorRt, full: TensorRt, gpu_machine: Machine, bare_machine: Machine
 ) -> None:
     engine = read_engine(own_engine)
 
@@ -106,7 +106,7 @@ def test_settings_are_kept_as_far_as_they_apply(
     assert settings_before(wide, rtx, gpu_machine) == BuildSettings()
 
 
-def test_a_flavour_that_is_not_here(own_engine: Path, rtx: Flavour, bare_machine: Machine) -> None:
+def test_a_flavour_that_is_not_here(own_engine: Path, rtx: TensorRt, bare_machine: Machine) -> None:
     engine = read_engine(own_engine)
     build = msgspec.structs.replace(engine.build, runtime="tensorrt", version="10.3.0", compute_capabilities=("8.7",))
     write_engine_sidecar(msgspec.structs.replace(engine, build=build), engine_sidecar_path(own_engine))
@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_written(
     def full_disk(drafts: object, folder: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rebuild, "put_in_place", full_disk)
+    monkeypatch.setattr(rebuild, "move_into_place", full_disk)
     with pytest.raises(ExportError, match=r"cannot write .*out\.engine: No space left on device"):
         rebuild_engine(built / "model.onnx", output=tmp_path / "out.engine", machine=bare_machine)
     assert not list(tmp_path.glob("*out*"))

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from ifseg_rt.gpu.device import Gpu
-from ifseg_rt.gpu.runner import DevicePath
+from ifseg_rt.gpu.runner import GpuRunner
 from ifseg_rt.kernels.compile import SOURCES
 from ifseg_rt.runner import Averaging, Extras
 
@@ -36,12 +36,12 @@ def alive() -> str:
     return driver.stand_in_alive().decode()
 
 
-def open_path(**options: Any) -> DevicePath:
+def open_runner(**options: Any) -> GpuRunner:
     gpu = Gpu()
     with gpu.current():
         network: Any = Copies(gpu)
     extras = Extras(confidence=True, overlay=0.5)
-    return DevicePath(gpu, network, ARTIFACT, Averaging.of((3, 2), ARTIFACT), extras, **options)
+    return GpuRunner(gpu, network, ARTIFACT, Averaging.of((3, 2), ARTIFACT), extras, **options)
 
 
 def in_threads(*work: Callable[[], None]) -> None:
@@ -85,7 +85,7 @@ def test_the_first_launch_of_a_kernel_may_be_recorded() -> None:
 @pytest.mark.parametrize("cuda_graph", [True, False])
 @pytest.mark.parametrize("time_stages", [True, False])
 def test_a_closed_path_leaves_nothing(cuda_graph: bool, time_stages: bool) -> None:
-    path = open_path(cuda_graph=cuda_graph, time_stages=time_stages)
+    path = open_runner(cuda_graph=cuda_graph, time_stages=time_stages)
     results = [path.run(frame, "bgr") for frame in (*FRAMES, *FRAMES[:1] * 3)]
     assert len({result.labels.ctypes.data for result in results}) == len(results)
     on_device = path.run_on_device(FRAMES[0], "rgb", None)
@@ -95,7 +95,7 @@ def test_a_closed_path_leaves_nothing(cuda_graph: bool, time_stages: bool) -> No
 
 
 def test_a_path_that_nobody_closes_leaves_nothing() -> None:
-    path = open_path()
+    path = open_runner()
     for _ in range(3):
         path.run(FRAMES[0], "bgr")
     assert "executable graphs: 1" in alive()
@@ -104,14 +104,14 @@ def test_a_path_that_nobody_closes_leaves_nothing() -> None:
 @pytest.mark.parametrize("cuda_graph", [True, False])
 def test_a_path_that_nobody_closes_waits_for_its_work(cuda_graph: bool) -> None:
     """Freed memory is overwritten by the stand-in, so work that came too late would show."""
-    path = open_path(cuda_graph=cuda_graph)
+    path = open_runner(cuda_graph=cuda_graph)
     for _ in range(3):
         path.run_on_device(FRAMES[0], "bgr", None)
     del path
 
 
 def test_results_outlive_their_path() -> None:
-    path = open_path()
+    path = open_runner()
     labels = path.run(FRAMES[0], "bgr").labels
     before = labels.copy()
     path.close()
@@ -122,7 +122,7 @@ def test_results_outlive_their_path() -> None:
 
 @pytest.mark.parametrize("cuda_graph", [True, False])
 def test_sizes_change_and_paths_close_with_work_on_its_way(cuda_graph: bool) -> None:
-    path = open_path(cuda_graph=cuda_graph)
+    path = open_runner(cuda_graph=cuda_graph)
     for frame in FRAMES:
         for _ in range(4):
             path.run_on_device(frame, "bgr", None)  # nobody waits for any of them
@@ -130,7 +130,7 @@ def test_sizes_change_and_paths_close_with_work_on_its_way(cuda_graph: bool) -> 
 
 
 def test_a_frame_that_is_still_on_its_way_is_not_overwritten() -> None:
-    path = open_path()
+    path = open_runner()
     first, second = FRAMES[0], 255 - FRAMES[0]
     expected = path.run(first, "bgr").labels.copy()
     assert (path.run(second, "bgr").labels != expected).any()
@@ -143,7 +143,7 @@ def test_a_frame_that_is_still_on_its_way_is_not_overwritten() -> None:
 
 def test_machine_code_is_loaded_once() -> None:
     for _ in range(3):
-        open_path().close()
+        open_runner().close()
     assert driver.stand_in_libraries() == len(SOURCES)
 
 
@@ -170,10 +170,10 @@ def test_memory_may_be_dropped_while_recording(elsewhere: bool) -> None:
 
 
 def test_threads_record_run_and_free_at_the_same_time() -> None:
-    paths = [open_path() for _ in range(2)]
+    paths = [open_runner() for _ in range(2)]
     expected = [paths[0].run(frame, "bgr").labels.copy() for frame in FRAMES]
 
-    def frames_of_changing_size(path: DevicePath) -> None:
+    def frames_of_changing_size(path: GpuRunner) -> None:
         for turn in range(4):
             chosen = turn % len(FRAMES)
             for _ in range(3):  # launched, recorded, replayed, unless another thread came in between
