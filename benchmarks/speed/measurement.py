@@ -118,9 +118,8 @@ def carry_out(
         record = measure("benchmarks.speed.processes.torch_model", [*options, *arguments])
     else:
         made = None if m.is_file else models.onnx(m.model, m.classes, m.size, m.precision, m.batch)
-        module = {"segmenter": "timing_run", "session": "session_run", "streams": "streams_run"}[m.way]
         extra = ["--streams", str(m.streams)] if m.way == "streams" else []
-        record = measure(f"benchmarks.{module}", [str(made or m.model), *extra, *arguments])
+        record = measure(f"benchmarks.speed.processes.{m.way}", [str(made or m.model), *extra, *arguments])
     if made is not None and not keep:
         models.forget(made)
     record |= {"benchmark": "latency", "measured": datetime.now(timezone.utc).isoformat(timespec="seconds")}

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.gpu.__main__.processes import adaptation as gpu_adaptation
-from benchmarks.gpu.__main__.processes import kernels as gpu_kernels
-from benchmarks.gpu.__main__.processes import segmenter as gpu_segmenter
-from benchmarks.gpu.__main__.processes import torch_model as gpu_torch
 
-from benchmarks.gpu.__main__ import __main__ as gpu
-from benchmarks.gpu.__main__ import measure as gpu_measure
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import measure as gpu_measure
 from benchmarks.gpu.items import KINDS, PATHS, plan
+from benchmarks.gpu.processes import adaptation as gpu_adaptation
+from benchmarks.gpu.processes import kernels as gpu_kernels
+from benchmarks.gpu.processes import segmenter as gpu_segmenter
+from benchmarks.gpu.processes import torch_model as gpu_torch
 from benchmarks.gpu.tables import adaptation_table, gpu_table, kernel_table
 from benchmarks.making import untrained
 from benchmarks.making.children import MeasurementError

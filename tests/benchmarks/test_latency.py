@@ -163,7 +163,7 @@ def test_every_way_has_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     called: list[str] = []
 
     def note(module: str, arguments: Sequence[str]) -> dict[str, Any]:
-        called.append(f"{module.removeprefix('benchmarks.')} {arguments[0]}")
+        called.append(f"{module.removeprefix('benchmarks.speed.processes.')} {arguments[0]}")
         return {"stages_ms": {"total": {"median": 1.0}}}
 
     monkeypatch.setattr(measurement, "measure", note)
@@ -175,5 +175,5 @@ def test_every_way_has_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for way in ("segmenter", "plain", "session", "streams"):
         one = measurement.Measurement(**{**vars(base), "way": way})
         measurement.carry_out(one, MadeModels(tmp_path), runs=1, warmup=0, seconds=None, keep=True)
-    assert called == ["timing_run made.onnx", "torch_run made.pt", "session_run made.onnx", "streams_run made.onnx"]
+    assert called == ["segmenter made.onnx", "torch_model made.pt", "session made.onnx", "streams made.onnx"]
     assert measure is not note

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.parity.graph import graph as parity
+from export.parity import graph as parity
 from export.to_onnx import main
 from ifseg_rt import Segmenter
 

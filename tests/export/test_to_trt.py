@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from export.parity.graph import graph as parity
+from export.parity import graph as parity
 from export.products.onnx_model import ExportSettings, export_model
 from export.to_trt import main
 from ifseg_rt import Segmenter

@@ -13,7 +13,7 @@ import pytest
 from ifseg_rt import Segmenter
 from ifseg_rt import choose_runner as path_choice
 from ifseg_rt.artifact.sidecar import read_artifact
-from ifseg_rt.backends.onnx_runtime.on_host import session as onnx_session
+from ifseg_rt.backends.onnx_runtime import session as onnx_session
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT
 from ifseg_rt.choose_runner import RunOptions, open_runner
 from ifseg_rt.cli.arguments import main

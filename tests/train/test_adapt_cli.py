@@ -12,7 +12,7 @@ import torch
 
 from train import adapt
 from train.adapt import main
-from train.adaptation.loop import loop as adaptation
+from train.adaptation import loop as adaptation
 from train.checkpoints.own import read_checkpoint
 from train.load import MICRO, load_model
 

@@ -117,7 +117,7 @@ def test_fused_attention_is_the_same_attention(
 def test_command_and_run_time(
     own_checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from export.parity.graph import graph as parity
+    from export.parity import graph as parity
     from ifseg_rt import Segmenter
 
     target = tmp_path / "model.onnx"

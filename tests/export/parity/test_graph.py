@@ -10,8 +10,8 @@ import pytest
 
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import write_onnx
+from export.parity import graph as parity
 from export.parity.graph import ParityReport, measure_parity
-from export.parity.graph import graph as parity
 from export.pictures import parity_pictures, textured_picture
 from export.sidecar import category_records, preprocess_of
 from ifseg_rt.errors import ExportError, SourceError, VocabularyError

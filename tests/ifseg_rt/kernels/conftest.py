@@ -164,12 +164,6 @@ def shim_launcher(tmp_path_factory: pytest.TempPathFactory) -> ShimLauncher:
     return ShimLauncher(library, {name: kinds for found in types.values() for name, kinds in found.items()})
 
 
-@pytest.fixture(scope="session")
-def compile_own() -> Callable[[Path, dict[Path, list[str]]], ctypes.CDLL]:
-    """Compile kernels of the tests' own for the CPU."""
-    return compile_for_cpu
-
-
 @functools.cache
 def gpu() -> tuple[object, str]:
     """The first CUDA device, or why there is none."""

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifseg_rt.upsampling.candidates import find_candidates
-from ifseg_rt.upsampling.cells import plan
+from ifseg_rt.upsampling.cells import cell_grid
 from ifseg_rt.upsampling.labels import label_type, resize_plane, upsample_labels
 
 
@@ -173,14 +173,14 @@ def test_equal_categories_are_settled_before_pixels_are_compared() -> None:
     scores = smooth(6, 16, 16)
     doubled = np.concatenate([scores, scores])
     check(doubled, 120, 160)
-    layout = plan(16, 16, 120, 160)
+    layout = cell_grid(16, 16, 120, 160)
     once, twice = find_candidates(scores, layout), find_candidates(doubled, layout)
     np.testing.assert_array_equal(once.only, twice.only)
     assert twice.counts.sum() <= once.counts.sum()
 
 
 def test_few_classes_are_compared() -> None:
-    found = find_candidates(smooth(150, 32, 32), plan(32, 32, 1080, 1920))
+    found = find_candidates(smooth(150, 32, 32), cell_grid(32, 32, 1080, 1920))
     assert found.cells.size < 0.65 * 33 * 33
     assert found.counts.mean() < 3.5
 

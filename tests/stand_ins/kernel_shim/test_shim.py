@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 FAULTS = Path(__file__).with_name("faults.cu")
+BUILD = runpy.run_path(str(Path(__file__).with_name("build.py")))
 NAMES = ["rotate", "no_barrier", "never_written", "divergent", "lost_lane", "half_a_warp_waits", "exchange"]
 FINE, DEADLOCK, DIVERGENT = 0, 2, 3
 
 
 @pytest.fixture(scope="module")
-def library(compile_own, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return compile_own(tmp_path_factory.mktemp("faults"), {FAULTS: NAMES})
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    return ctypes.CDLL(str(BUILD["compile_kernels"](tmp_path_factory.mktemp("faults"), {FAULTS: NAMES})))
 
 
 def run(library: ctypes.CDLL, name: str, seed: int = 1) -> tuple[int, np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.adaptation.loop import objective
+from train.adaptation import objective
 from train.adaptation.objective import upsampled_cross_entropy
 
 GRID, SIDE = 32, 512

@@ -19,7 +19,7 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from ifseg_rt.backends.onnx_runtime.on_host import session as onnx_session
+from ifseg_rt.backends.onnx_runtime import session as onnx_session
 
 driver = ctypes.CDLL(os.environ["DRIVER_STAND_IN"])
 WORK = ctypes.CFUNCTYPE(ctypes.c_int)
