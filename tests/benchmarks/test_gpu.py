@@ -73,17 +73,17 @@ def test_every_item_is_tried_and_failures_stop_nothing(
     started: list[str] = []
 
     def measured(module: str, arguments: Sequence[str], *, timeout: float | None = None) -> dict[str, Any]:
-        started.append(f"{module.removeprefix('benchmarks.')} {' '.join(arguments)}")
+        started.append(f"{module.removeprefix('benchmarks.').removeprefix('gpu.processes.')} {' '.join(arguments)}")
         if "compile" in arguments:
             raise MeasurementError("RuntimeError: no C compiler")
         if "--labels" in arguments:
             labels = np.zeros((4, 4), np.uint8)
             labels[0, 0] = "frozen" in arguments
             np.save(arguments[arguments.index("--labels") + 1], labels)
-        if module.endswith("gpu_kernels"):
+        if module.endswith(".kernels"):
             broken = {"kernel": "labels", "shape": "150", "failed": "CUDA_ERROR_ILLEGAL_ADDRESS"}
             return {"kernels": [{"kernel": "refine", "shape": "12", "ms": 0.01, "floor_ms": 0.005}, broken]}
-        if module.endswith("gpu_adaptation"):
+        if module.endswith(".adaptation"):
             return {"steps": 2000, "batch_size": 16, "steps_timed": 50, "step_ms": FIGURES, "seconds": 4.0}
         slow = 10 if "plain" in arguments else 1
         return {"host_ms": {**FIGURES, "median": 2.0 * slow}, "device_ms": FIGURES}
@@ -126,7 +126,7 @@ def test_every_item_is_tried_and_failures_stop_nothing(
 
     started.clear()
     assert gpu.main(arguments) == 0
-    assert [line.split(" ")[0] for line in started] == ["export.to_trt", "gpu_torch"]  # only what failed, once more
+    assert [line.split(" ")[0] for line in started] == ["export.to_trt", "torch_model"]  # only what failed, once more
 
 
 def test_a_run_that_is_out_of_time_says_what_is_left(

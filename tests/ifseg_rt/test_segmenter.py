@@ -86,7 +86,7 @@ def test_without_refinement_the_logits_are_upsampled(model_path: Path, noisy: np
         result, softmaxed = plain(noisy), zero(noisy)
         path = plain._path
         assert isinstance(path, HostRunner)
-        logits = path.backend.run(path.preprocess(noisy, "bgr"), ["logits"])[0][0]
+        logits = path.network.run(path.preprocess(noisy, "bgr"), ["logits"])[0][0]
     np.testing.assert_array_equal(result.labels, upsample_labels(logits.T.reshape(4, 8, 12), 90, 130))
     np.testing.assert_allclose(result.probabilities, softmaxed.probabilities, atol=1e-6)
     assert plain.refinement is None
