@@ -30,12 +30,11 @@ _HOMES = {
     "Segmenter": "ifseg_rt.segmenter",
     "read_artifact": "ifseg_rt.artifact.sidecar",
 }
-_VERSION_WITHOUT_METADATA = "0.1.0"  # a checkout that was never installed has no metadata to ask
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  (module attributes have any type)
     if name == "__version__":
-        value: Any = _installed_version()
+        value: Any = import_module("ifseg_rt.version").installed_version()
     elif name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
     else:
@@ -46,12 +45,3 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401  (module attributes have any 
 
 def __dir__() -> list[str]:
     return sorted(set(globals()) | set(__all__))
-
-
-def _installed_version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("ifseg-rt")
-    except metadata.PackageNotFoundError:
-        return _VERSION_WITHOUT_METADATA

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
+from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.artifact.sidecar import Artifact
 from ifseg_rt.choose_runner import RunOptions, open_runner
-from ifseg_rt.errors import ArtifactError, UsageError
+from ifseg_rt.errors import UsageError
 from ifseg_rt.frames import color_order
 from ifseg_rt.model_file import read_model
 from ifseg_rt.options import DeviceChoice
@@ -196,21 +197,6 @@ class Segmenter:
 
     def _order(self, color: str | None) -> ColorOrder:
         return self._color if color is None else color_order(color)
-
-
-def default_model_path() -> Path:
-    """The model shipped inside the package.
-
-    Raises:
-        ArtifactError: this installation carries none.
-    """
-    path = Path(__file__).parent / "assets" / "micro.onnx"
-    if not path.is_file():
-        raise ArtifactError(
-            f"this installation carries no default model: expected {path}",
-            hint="install ifseg-rt again, or name a model: --model model.onnx",
-        )
-    return path
 
 
 def _opacity(overlay: object) -> float:

@@ -18,8 +18,8 @@ from benchmarks.making.children import MeasurementError, measure, run_child
 from benchmarks.making.made_models import MadeModels
 from benchmarks.records.machine import machine_facts
 from benchmarks.records.store import Record, failed
+from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.machine import Machine
-from ifseg_rt.segmenter import default_model_path
 
 # An export of large compares on the CPU what the GPU is not needed for; a build tries out kernels.
 _EXPORT_SECONDS = 1800.0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from ifseg_rt.cache import replace_file
 from ifseg_rt.errors import ArtifactError
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -77,12 +77,7 @@ def write_sealed(record: Record, path: Path) -> Record:
     """Seal ``record``, write it to ``path`` in one atomic step and return the sealed copy."""
     sealed = msgspec.structs.replace(record, **{_SEAL: _seal(msgspec.to_builtins(record))})
     text = json.dumps(msgspec.to_builtins(sealed), indent=1, ensure_ascii=False, allow_nan=False)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_file(path, (text + "\n").encode())
     return sealed
 
 

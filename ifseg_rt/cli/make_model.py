@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
-from ifseg_rt import __version__
+from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.artifact.sidecar import SCHEMA_VERSION, read_artifact, sidecar_path
+from ifseg_rt.cache import CACHE_VARIABLE, cache_folder
 from ifseg_rt.categories import WantedCategory, are_those_of, write_categories
 from ifseg_rt.cli.child_process import run_child
 from ifseg_rt.cli.console import Console
 from ifseg_rt.errors import ArtifactError, IfsegError
-from ifseg_rt.segmenter import default_model_path
+from ifseg_rt.version import installed_version
 
 # The shipped base is pre-trained under random category lists and on artificial images, so a short adaptation fits it
 # to one list; the published 2000 updates of 16 would take hours on two cores.
 QUICK_STEPS, QUICK_BATCH = 20, 8
 DEFAULT_SIZE = (384, 512)
-CACHE_VARIABLE = "IFSEG_RT_CACHE"
 
 _SEED = 0
 _INSTALL = 'pip install "ifseg-rt[train,export]"'
@@ -128,30 +127,23 @@ def _key(categories: Sequence[WantedCategory], size: tuple[int, int], steps: int
         "schema": SCHEMA_VERSION,
         "base": hashlib.sha256(training_side.base.read_bytes()).hexdigest(),
         "code": code.hexdigest(),
-        "versions": {"ifseg-rt": __version__, **{name: _version(name) for name in ("torch", "onnx", "onnxscript")}},
+        "versions": {
+            "ifseg-rt": installed_version(),
+            **{name: installed_version(name) for name in ("torch", "onnx", "onnxscript")},
+        },
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
 def _cache_folder() -> Path:
-    import platformdirs
-
-    chosen = os.environ.get(CACHE_VARIABLE)
-    folder = Path(chosen) if chosen else platformdirs.user_cache_path("ifseg-rt")
+    folder = cache_folder("models")
     try:
-        (folder / "models").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise IfsegError(
             f"cannot make the cache folder {folder}: {error.strerror}", hint=f"name another: {CACHE_VARIABLE}=FOLDER"
         ) from error
-    return (folder / "models").resolve()
+    return folder.resolve()
 
 
 @contextmanager

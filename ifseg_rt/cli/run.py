@@ -120,7 +120,7 @@ def _check_together(options: argparse.Namespace) -> None:
 
 
 def _model(options: argparse.Namespace, console: Console) -> Path:
-    from ifseg_rt.segmenter import default_model_path
+    from ifseg_rt.artifact.shipped import default_model_path
 
     if options.model is not None:
         return Path(options.model)

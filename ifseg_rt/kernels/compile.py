@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifseg_rt.cache import cache_folder
 from ifseg_rt.errors import DeviceError, IfsegError, UsageError
 
 if TYPE_CHECKING:
@@ -143,13 +144,10 @@ def _options(core: ModuleType, source: str, target: str) -> Any:  # noqa: ANN401
 def _cached(core: ModuleType, source: str, target: str) -> Compiled:
     kind = "ptx" if target.startswith("compute_") else "cubin"
     try:
-        from platformdirs import user_cache_dir
-
         utils = import_module("cuda.core.utils")
-        folder = Path(user_cache_dir("ifseg-rt", appauthor=False)) / "kernels"
         if not hasattr(utils, "FileStreamProgramCache"):  # an older cuda.core
             return compile_source(source, target)
-        cache = utils.FileStreamProgramCache(folder, max_size_bytes=_CACHE_BYTES)
+        cache = utils.FileStreamProgramCache(cache_folder("kernels"), max_size_bytes=_CACHE_BYTES)
         key = utils.make_program_cache_key(
             code=source_text(source), code_type="c++", options=_options(core, source, target), target_type=kind
         )

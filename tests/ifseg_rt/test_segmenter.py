@@ -15,10 +15,10 @@ import pytest
 
 import ifseg_rt
 from ifseg_rt import Segmenter
+from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.artifact.sidecar import file_record, read_artifact, sidecar_path, write_artifact
 from ifseg_rt.errors import ArtifactError, DeviceError, SourceError, UsageError, VocabularyError
 from ifseg_rt.host.runner import HostRunner
-from ifseg_rt.segmenter import default_model_path
 from ifseg_rt.upsampling.labels import upsample_labels
 
 SHIPPED = Path(ifseg_rt.__file__).parent / "assets" / "micro.onnx"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import io
-import os
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifseg_rt.cache import cache_folder
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.native_noise import native_noise_hidden
 
@@ -173,11 +173,6 @@ def _missing_library(runtime: Any, provider: str) -> str | None:  # noqa: ANN401
 
 
 def _engine_cache() -> Path:
-    import platformdirs
-
-    from ifseg_rt.cli.make_model import CACHE_VARIABLE
-
-    chosen = os.environ.get(CACHE_VARIABLE)
-    folder = (Path(chosen) if chosen else platformdirs.user_cache_path("ifseg-rt")) / "onnxruntime-tensorrt"
+    folder = cache_folder("onnxruntime-tensorrt")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifseg_rt.cache import cache_folder, file_lock, replace_file
+
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from ifseg_rt.tensorrt.loading import CheckedEngine
 
 _LOG = logging.getLogger(__name__)
-_WAIT = 60  # seconds; reading and writing take milliseconds
 _KEPT = 32  # files per version and device: the oldest go
 
 
 def cache_file(checked: CheckedEngine) -> Path:
     """Where the compiled kernels of one engine lie, for one version of TensorRT-RTX on one kind of GPU."""
-    import platformdirs
-
-    from ifseg_rt.cli.make_model import CACHE_VARIABLE
-
-    chosen = os.environ.get(CACHE_VARIABLE)
-    base = Path(chosen) if chosen else platformdirs.user_cache_path("ifseg-rt")
     gpu = checked.machine.gpu
     device = "unknown" if gpu is None else f"{gpu.name}-sm{gpu.compute_capability}"
     folder = f"{checked.tensorrt.name}-{checked.tensorrt.version}-{device}"
     name = re.sub(r"[^A-Za-z0-9.]+", "-", folder).strip("-")
-    return base / "compiled" / name / f"{checked.artifact.engine.sha256[:32]}.bin"
+    return cache_folder("compiled") / name / f"{checked.artifact.engine.sha256[:32]}.bin"
 
 
 def open_cache(config: Any, path: Path) -> tuple[Any, bytes]:  # noqa: ANN401 - an IRuntimeConfig, an IRuntimeCache
@@ -60,8 +54,8 @@ def store(cache: Any, path: Path, known: bytes) -> bytes:  # noqa: ANN401
         serialised = cache.serialize()
         content = b"" if serialised is None else bytes(memoryview(serialised))
         if content and content != known:
-            with _locked(path):
-                _replace(path, content)
+            with _lock(path):
+                replace_file(path, content)
                 _forget_oldest(path.parent)
             return content
     except (OSError, RuntimeError) as error:  # the second is what the bindings raise
@@ -69,19 +63,9 @@ def store(cache: Any, path: Path, known: bytes) -> bytes:  # noqa: ANN401
     return known
 
 
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
 def _read(path: Path) -> bytes:
     try:
-        with _locked(path):
+        with _lock(path):
             return path.read_bytes() if path.is_file() else b""
     except OSError as error:
         _LOG.debug("the runtime cache %s cannot be read: %s", path, error)
@@ -94,11 +78,6 @@ def _forget_oldest(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _lock(path: Path) -> FileLock:
     """One lock per folder; ``filelock.Timeout`` is an ``OSError`` too."""
-    from filelock import FileLock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.parent / "lock", timeout=_WAIT):
-        yield
+    return file_lock(path.parent / "lock")

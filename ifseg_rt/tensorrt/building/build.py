@@ -16,17 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ifseg_rt import __version__
 from ifseg_rt.artifact.schema import Artifact, TensorSpec
+from ifseg_rt.cache import cache_folder
 from ifseg_rt.errors import DeviceError, ExportError
 from ifseg_rt.machine import Machine, this_machine
 from ifseg_rt.tensorrt.building.current_gpu import current_gpu
 from ifseg_rt.tensorrt.building.progress import BuildProgress, SilentProgress, make_monitor
 from ifseg_rt.tensorrt.building.settings import BuildSettings, resolve_targets
-from ifseg_rt.tensorrt.building.timing_cache import cache_file, cache_folder, load_timings, store_timings
+from ifseg_rt.tensorrt.building.timing_cache import cache_file, load_timings, store_timings
 from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.logger import Messages, make_logger
 from ifseg_rt.tensorrt.schema import EngineBuild, engine_outputs
+from ifseg_rt.version import installed_version
 
 _T = TypeVar("_T")
 _TURING_GEMM = "FP32 GEMM is not supported"
@@ -81,7 +82,7 @@ def build_engine(
             _add_profile(builder, config, model, model.smallest_batch)
         stored = None
         if tensorrt.keeps_timings and machine.gpu is not None:
-            stored = cache_file(timings or cache_folder(), tensorrt, machine.gpu)
+            stored = cache_file(timings or cache_folder("timing"), tensorrt, machine.gpu)
             load_timings(config, stored)
         monitor = make_monitor(tensorrt.module, progress or SilentProgress(), cancelled)
         config.progress_monitor = monitor
@@ -113,7 +114,7 @@ def build_engine(
         workspace_mb=settings.workspace_mb,
         device_memory=messages.device_memory,
         seconds=round(time.perf_counter() - started, 2),
-        tools={"ifseg-rt": __version__, "python": platform.python_version()},
+        tools={"ifseg-rt": installed_version(), "python": platform.python_version()},
     )
     return BuiltEngine(data, build)
 

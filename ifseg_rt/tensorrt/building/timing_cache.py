@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ifseg_rt.cache import file_lock, replace_file
 from ifseg_rt.machine import Gpu
 from ifseg_rt.tensorrt.installed import TensorRt
 
-if TYPE_CHECKING:
-    from filelock import FileLock
-
 _LOG = logging.getLogger(__name__)
-_WAIT = 60  # seconds; reading and writing take milliseconds
 
 
 def cache_file(folder: Path, tensorrt: TensorRt, gpu: Gpu) -> Path:
@@ -25,20 +20,10 @@ def cache_file(folder: Path, tensorrt: TensorRt, gpu: Gpu) -> Path:
     return folder / f"{tensorrt.name}-{tensorrt.version}-{device}-sm{gpu.compute_capability}.timing"
 
 
-def cache_folder() -> Path:
-    """The user's folder for them: ``IFSEG_RT_CACHE`` or the system's cache folder."""
-    import platformdirs
-
-    from ifseg_rt.cli.make_model import CACHE_VARIABLE
-
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return (Path(chosen) if chosen else platformdirs.user_cache_path("ifseg-rt")) / "timing"
-
-
 def load_timings(config: Any, path: Path) -> None:  # noqa: ANN401 - an IBuilderConfig
     """Gives a builder what is known. A cache that cannot be read or used costs time, nothing else."""
     try:
-        with file_lock(path):
+        with file_lock(path.with_name(path.name + ".lock")):
             known = path.read_bytes() if path.is_file() else b""
     except OSError as error:
         _LOG.debug("the timing cache %s cannot be read: %s", path, error)
@@ -56,9 +41,8 @@ def store_timings(config: Any, path: Path) -> None:  # noqa: ANN401 - an IBuilde
     cache = config.get_timing_cache()
     if cache is None:
         return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with file_lock(path):
+        with file_lock(path.with_name(path.name + ".lock")):
             if path.is_file():
                 stored = config.create_timing_cache(path.read_bytes())
                 if stored is not None:
@@ -66,22 +50,6 @@ def store_timings(config: Any, path: Path) -> None:  # noqa: ANN401 - an IBuilde
             serialised = cache.serialize()
             if serialised is None:
                 return
-            partial.write_bytes(serialised)
-            partial.replace(path)
+            replace_file(path, bytes(memoryview(serialised)))
     except OSError as error:
         _LOG.debug("the timing cache %s cannot be kept: %s", path, error)
-    finally:
-        with suppress(OSError):
-            partial.unlink()
-
-
-def file_lock(path: Path) -> FileLock:
-    """A lock beside ``path``, whose folder is made.
-
-    Raises:
-        OSError: the folder cannot be made.
-    """
-    from filelock import FileLock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path.with_name(path.name + ".lock"), timeout=_WAIT)

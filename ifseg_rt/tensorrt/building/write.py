@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ifseg_rt.artifact.sidecar import file_record, read_artifact
+from ifseg_rt.cache import cache_folder, file_lock
 from ifseg_rt.errors import ExportError
 from ifseg_rt.machine import Machine
 from ifseg_rt.tensorrt.building.build import build_engine
 from ifseg_rt.tensorrt.building.progress import BuildProgress
 from ifseg_rt.tensorrt.building.settings import BuildSettings
-from ifseg_rt.tensorrt.building.timing_cache import cache_folder, file_lock
 from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.schema import ENGINE_SCHEMA_VERSION, EngineArtifact, EngineParity
 from ifseg_rt.tensorrt.sidecar import engine_sidecar_path, write_engine_sidecar
@@ -72,7 +72,7 @@ def move_into_place(drafts: Sequence[Path], folder: Path) -> None:
     """
     lock = None
     try:
-        lock = file_lock(cache_folder() / "put-in-place")
+        lock = file_lock(cache_folder("timing") / "move-into-place.lock")
         lock.acquire()
     except OSError:
         lock = None  # a cache folder that cannot be written is no reason to fail

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from ifseg_rt import Segmenter
+from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.backends.onnx_runtime.session import CUDA, import_runtime, why_no_gpu
 from ifseg_rt.errors import DeviceError, IfsegError, UsageError
 from ifseg_rt.machine import this_machine
-from ifseg_rt.segmenter import default_model_path
 from ifseg_rt.upsampling.labels import upsample_labels
 
 _MACHINE = this_machine()

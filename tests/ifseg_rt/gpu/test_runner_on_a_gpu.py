@@ -17,13 +17,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact
 from ifseg_rt.gpu.runner import GpuRunner
 from ifseg_rt.host.preprocess import Preprocessor
 from ifseg_rt.host.refinement import refine, softmax
 from ifseg_rt.machine import this_machine
 from ifseg_rt.runner import Averaging, Extras
-from ifseg_rt.segmenter import default_model_path
 from ifseg_rt.upsampling.labels import upsample_labels
 
 _MACHINE = this_machine()

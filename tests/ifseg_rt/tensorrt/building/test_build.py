@@ -15,10 +15,10 @@ import pytest
 from onnx import helper
 
 from ifseg_rt.artifact.file_kinds import identify
+from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact
 from ifseg_rt.errors import DeviceError, ExportError, UsageError
 from ifseg_rt.machine import Machine
-from ifseg_rt.segmenter import default_model_path
 from ifseg_rt.tensorrt.building import build as building
 from ifseg_rt.tensorrt.building.build import build_engine
 from ifseg_rt.tensorrt.building.settings import BuildSettings, resolve_targets
