@@ -26,12 +26,10 @@ def cache_folder(room: str) -> Path:
     return (Path(chosen) if chosen else platformdirs.user_cache_path("ifseg-rt")) / room
 
 
-def file_lock(path: Path, *, wait: float = _WAIT) -> FileLock:
-    """A lock between processes, itself the file ``path``, whose folder is made; taken with ``with``.
+def file_lock(path: Path) -> FileLock:
+    """A lock between processes: the file ``path``, whose folder is made. Taken with ``with``.
 
-    Args:
-        path: the lock file.
-        wait: seconds until ``filelock.Timeout``, an ``OSError``, is raised by taking it.
+    Who waits for longer than a minute gets ``filelock.Timeout``, which is an ``OSError``.
 
     Raises:
         OSError: the folder cannot be made.
@@ -39,7 +37,7 @@ def file_lock(path: Path, *, wait: float = _WAIT) -> FileLock:
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, timeout=wait)
+    return FileLock(path, timeout=_WAIT)
 
 
 def replace_file(path: Path, content: bytes) -> None:

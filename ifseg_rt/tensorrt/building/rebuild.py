@@ -17,7 +17,7 @@ from typing import Any
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact
 from ifseg_rt.cli.console import Console
 from ifseg_rt.errors import ArtifactError, DeviceError, ExportError, UsageError
-from ifseg_rt.machine import Machine, this_machine
+from ifseg_rt.machine import Machine, require_gpu, this_machine
 from ifseg_rt.options import DeviceChoice
 from ifseg_rt.tensorrt.building.progress import BuildProgress, make_progress
 from ifseg_rt.tensorrt.building.settings import CURRENT, BuildSettings
@@ -158,7 +158,7 @@ def chosen_machine(options: argparse.Namespace) -> Machine:
     choice = DeviceChoice.parse(options.device)
     if choice.kind == "cpu":
         raise UsageError("engines are built for GPUs; --device cpu was asked for", hint="--device cuda:0")
-    choice.require_gpu()
+    require_gpu(choice.kind, choice.index)
     return this_machine(choice.gpu)
 
 

@@ -82,7 +82,7 @@ def test_many_writers_leave_one_whole_file(own_cache: Path) -> None:
 
 
 def test_whoever_holds_the_lock_too_long_costs_only_time(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime_cache, "_WAIT", 0.05)
+    monkeypatch.setattr("ifseg_rt.cache._WAIT", 0.05)
     path = own_cache / "code.bin"
     path.write_bytes(b"old")
     with FileLock(own_cache / "lock"):

@@ -53,7 +53,7 @@ def test_products_and_sums_are_not_fused() -> None:
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder = tmp_path / "cache"
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(folder))
+    monkeypatch.setenv("IFSEG_RT_CACHE", str(folder))
     return folder
 
 
