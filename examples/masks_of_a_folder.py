@@ -1,4 +1,4 @@
-"""Writes one black-and-white mask per picture of a folder: ``python examples/masks_of_a_folder.py PICTURES OUT WORD``."""
+"""Writes a black-and-white mask per picture: ``python examples/masks_of_a_folder.py PICTURES OUT WORD``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels a picture that arrives as bytes, from a request or a pipe: ``python examples/picture_from_bytes.py < a.jpg``."""
+"""Labels a picture that arrives as bytes: ``python examples/picture_from_bytes.py < picture.jpg``."""
 
 from __future__ import annotations
 
