@@ -31,7 +31,7 @@ def file_lock(path: Path, *, wait: float = _WAIT) -> FileLock:
 
     Args:
         path: the lock file.
-        wait: seconds until ``filelock.Timeout``, an ``OSError``, is raised by taking it.
+        wait: seconds until ``filelock.Timeout``, an ``OSError``, is raised by taking it; below 0 for no limit.
 
     Raises:
         OSError: the folder cannot be made.
