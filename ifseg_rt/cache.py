@@ -26,12 +26,13 @@ def cache_folder(room: str) -> Path:
     return (Path(chosen) if chosen else platformdirs.user_cache_path("ifseg-rt")) / room
 
 
-def file_lock(path: Path, *, wait: float = _WAIT) -> FileLock:
+def file_lock(path: Path, *, wait: float | None = None) -> FileLock:
     """A lock between processes, itself the file ``path``, whose folder is made; taken with ``with``.
 
     Args:
         path: the lock file.
-        wait: seconds until ``filelock.Timeout``, an ``OSError``, is raised by taking it; below 0 for no limit.
+        wait: seconds until ``filelock.Timeout``, an ``OSError``, is raised by taking it; ``None`` for a minute, below
+            0 for no limit.
 
     Raises:
         OSError: the folder cannot be made.
@@ -39,7 +40,7 @@ def file_lock(path: Path, *, wait: float = _WAIT) -> FileLock:
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, timeout=wait)
+    return FileLock(path, timeout=_WAIT if wait is None else wait)
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -41,6 +41,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("ifseg_rt.machine.this_machine", this_machine)
     monkeypatch.setattr("ifseg_rt.tensorrt.building.rebuild.this_machine", this_machine)
+    monkeypatch.setattr("ifseg_rt.cli.rebuild.this_machine", this_machine)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 

@@ -58,7 +58,7 @@ def build_engine(
         onnx_path: the model; data files beside it are found by the parser.
         model: its verified sidecar.
         settings: what is wished.
-        flavour: the TensorRT that builds.
+        tensorrt: the one that builds.
         machine: facts of this machine; ``None`` to find them out.
         progress: told of the builder's phases, from its own threads.
         timings: folder of the timing cache; ``None`` for the user's.

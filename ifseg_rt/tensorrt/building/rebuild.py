@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from ifseg_rt.artifact.file_kinds import ENGINE_SUFFIXES
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact
 from ifseg_rt.errors import ArtifactError, DeviceError, ExportError, UsageError
 from ifseg_rt.machine import Machine, this_machine
@@ -18,7 +19,7 @@ from ifseg_rt.tensorrt.building.settings import CURRENT, BuildSettings
 from ifseg_rt.tensorrt.building.write import move_into_place, write_engine
 from ifseg_rt.tensorrt.installed import TensorRt, find_tensorrt
 from ifseg_rt.tensorrt.schema import EngineArtifact
-from ifseg_rt.tensorrt.sidecar import ENGINE_SUFFIXES, engine_sidecar_path, read_engine_sidecar
+from ifseg_rt.tensorrt.sidecar import engine_sidecar_path, read_engine_sidecar
 
 _NOT_COMPARED = "it was built again where it runs; compare with: python -m export.to_trt model.onnx"
 
