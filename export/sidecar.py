@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ifseg_rt
-from export.graph.writer import INPUT_NAME
+from ifseg_rt.artifact.schema import IMAGE, LOGITS, NEIGHBOURS, PROBABILITIES
 from ifseg_rt.artifact.sidecar import (
     OPEN_AXIS,
     SCHEMA_VERSION,
@@ -106,11 +106,11 @@ def describe(
         smallest_batch=frozen.smallest_batch,
         grid=frozen.grid,
         precision=frozen.precision,
-        inputs=(TensorSpec(INPUT_NAME, "float32", (batch, 3, *frozen.size)),),
+        inputs=(TensorSpec(IMAGE, "float32", (batch, 3, *frozen.size)),),
         outputs=(
-            TensorSpec("probabilities", "float32", (batch, classes, height, width)),
-            TensorSpec("logits", "float32", (batch, n, classes)),
-            TensorSpec("neighbours", "int32", (batch, n, frozen.max_neighbours)),
+            TensorSpec(PROBABILITIES, "float32", (batch, classes, height, width)),
+            TensorSpec(LOGITS, "float32", (batch, n, classes)),
+            TensorSpec(NEIGHBOURS, "int32", (batch, n, frozen.max_neighbours)),
         ),
         refinement=Refinement(frozen.neighbours, frozen.rounds, frozen.max_neighbours),
         provenance={str(key): _plain(value) for key, value in provenance.items()},

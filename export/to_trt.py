@@ -69,9 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from ifseg_rt.cli.build_progress import make_progress
     from ifseg_rt.cli.console import Console
-    from ifseg_rt.tensorrt.building.progress import make_progress
-    from ifseg_rt.tensorrt.building.rebuild import build_settings, chosen_machine
+    from ifseg_rt.cli.rebuild import build_settings, chosen_machine
     from ifseg_rt.tensorrt.building.settings import resolve_targets
     from ifseg_rt.tensorrt.installed import find_tensorrt
 
@@ -182,7 +182,7 @@ def _note_replaced(onnx: Path, settings: ExportSettings, bench: Workbench) -> No
 
 
 def _result(made: MadeEngine) -> dict[str, Any]:
-    from ifseg_rt.tensorrt.building.rebuild import summary
+    from ifseg_rt.cli.rebuild import summary
 
     return {
         **summary(made.path, made.artifact),
@@ -192,7 +192,7 @@ def _result(made: MadeEngine) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from ifseg_rt.tensorrt.building.rebuild import add_build_arguments
+    from ifseg_rt.cli.rebuild import add_build_arguments
 
     parser = CommandParser(
         prog="python -m export.to_trt",

@@ -26,10 +26,13 @@ def cache_folder(room: str) -> Path:
     return (Path(chosen) if chosen else platformdirs.user_cache_path("ifseg-rt")) / room
 
 
-def file_lock(path: Path) -> FileLock:
-    """A lock between processes: the file ``path``, whose folder is made. Taken with ``with``.
+def file_lock(path: Path, *, wait: float | None = None) -> FileLock:
+    """A lock between processes, itself the file ``path``, whose folder is made; taken with ``with``.
 
-    Who waits for longer than a minute gets ``filelock.Timeout``, which is an ``OSError``.
+    Args:
+        path: the lock file.
+        wait: seconds until ``filelock.Timeout``, an ``OSError``, is raised by taking it; ``None`` for a minute, below
+            0 for no limit.
 
     Raises:
         OSError: the folder cannot be made.
@@ -37,7 +40,7 @@ def file_lock(path: Path) -> FileLock:
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, timeout=_WAIT)
+    return FileLock(path, timeout=_WAIT if wait is None else wait)
 
 
 def replace_file(path: Path, content: bytes) -> None:

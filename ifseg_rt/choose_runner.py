@@ -32,7 +32,7 @@ def open_runner(model: ModelFile, averaging: Averaging, options: RunOptions) -> 
     """
     if model.engine is not None:
         return _open_engine(model, averaging, options)
-    from ifseg_rt.backends.onnx_runtime.on_host import OnnxOnHost
+    from ifseg_rt.backends.onnx_runtime.host_network import OnnxOnHost
     from ifseg_rt.backends.onnx_runtime.session import import_runtime, needed
 
     runtime = import_runtime()
@@ -90,7 +90,7 @@ class _NoProviderError(Exception):
 
 
 def _open_onnx_on_device(model: ModelFile, averaging: Averaging, options: RunOptions, kind: str) -> Runner:
-    from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxOnGpu
+    from ifseg_rt.backends.onnx_runtime.gpu_network import OnnxOnGpu
     from ifseg_rt.backends.onnx_runtime.session import (
         first_line,
         import_runtime,
@@ -120,7 +120,7 @@ def _open_onnx_on_device(model: ModelFile, averaging: Averaging, options: RunOpt
 def _open_onnx_on_host(
     model: ModelFile, averaging: Averaging, options: RunOptions, kind: str, why: str
 ) -> tuple[Runner | None, str | None]:
-    from ifseg_rt.backends.onnx_runtime.on_host import OnnxOnHost
+    from ifseg_rt.backends.onnx_runtime.host_network import OnnxOnHost
     from ifseg_rt.backends.onnx_runtime.session import (
         first_line,
         import_runtime,
@@ -144,7 +144,7 @@ def _open_onnx_on_host(
 
 
 def _open_engine(model: ModelFile, averaging: Averaging, options: RunOptions) -> Runner:
-    from ifseg_rt.backends.tensorrt.on_gpu import TensorRtOnGpu
+    from ifseg_rt.backends.tensorrt.gpu_network import TensorRtOnGpu
     from ifseg_rt.backends.tensorrt.shared_engines import shared_engine
 
     checked = model.engine

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ifseg_rt.artifact.file_kinds import ENGINE_SUFFIXES
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact
 from ifseg_rt.errors import ArtifactError, UsageError
 
@@ -36,8 +37,6 @@ class ModelFile:
 
 def is_engine(path: Path) -> bool:
     """Whether a path names an engine of TensorRT, by its suffix."""
-    from ifseg_rt.tensorrt.sidecar import ENGINE_SUFFIXES
-
     return path.suffix.lower() in ENGINE_SUFFIXES
 
 

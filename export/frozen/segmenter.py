@@ -15,6 +15,7 @@ from export.frozen.attention import FrozenAttention, fold_input_shift
 from export.frozen.backbone import feature_rows
 from export.frozen.biases import BiasForm, Block, CompactBiases, choose_biases, self_blocks
 from export.frozen.precision import DTYPES, AttentionForm, Precision, WideLayerNorm, low_linear
+from ifseg_rt.artifact.schema import LOGITS, NEIGHBOURS, PROBABILITIES
 from ifseg_rt.errors import UsageError, VocabularyError
 from train.models.ofa.decoder import DecoderLayer
 from train.models.ofa.encoder import IMAGE_TYPE, EncoderLayer
@@ -24,7 +25,7 @@ PATCH = 16
 MAX_NEIGHBOURS = 8
 # Similarities and biases grow with its square: 9216 patches (1536 x 1536 pixels) take 340 MB per table and head.
 MOST_PATCHES = 9216
-OUTPUT_NAMES = ("probabilities", "logits", "neighbours")
+OUTPUT_NAMES = (PROBABILITIES, LOGITS, NEIGHBOURS)
 
 
 class FrozenFeedForward(nn.Module):

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifseg_rt.artifact.schema import IMAGE
 from ifseg_rt.errors import ExportError
 
 if TYPE_CHECKING:
     from export.frozen.precision import AttentionForm, Precision
     from export.frozen.segmenter import FrozenSegmenter
 
-INPUT_NAME = "image"
 # The name of an open batch axis in the graph.
 BATCH_NAME = "batch"
 # 20 has Gelu as one operator: ONNX Runtime does not recognise all the pieces it is cut into below (18).
@@ -69,7 +69,7 @@ def write_onnx(
                 dynamo=True,
                 dynamic_shapes=shapes,
                 opset_version=opset,
-                input_names=[INPUT_NAME],
+                input_names=[IMAGE],
                 output_names=list(OUTPUT_NAMES),
                 verbose=False,
             )

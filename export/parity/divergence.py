@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.graph.static_int8 import WIDENED
-from export.graph.writer import INPUT_NAME, default_opset, write_onnx
+from export.graph.writer import default_opset, write_onnx
 from export.parity.graph import RELATIVE_TOLERANCE
+from ifseg_rt.artifact.schema import IMAGE
 from ifseg_rt.host.preprocess import Preprocessor
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def graph_activations(onnx_path: Path, image: NDArray[np.float32]) -> Activation
         session = onnxruntime.InferenceSession(str(probed), options, providers=["CPUExecutionProvider"])
     finally:
         probed.unlink(missing_ok=True)
-    values = session.run(list(outputs.values()), {INPUT_NAME: image})
+    values = session.run(list(outputs.values()), {IMAGE: image})
     return {layer: np.asarray(value, dtype=np.float32) for layer, value in zip(outputs, values, strict=True)}
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from export.graph.writer import INPUT_NAME
 from export.parity.agreement import LabelAgreement
+from ifseg_rt.artifact.schema import IMAGE, LOGITS, PROBABILITIES
 from ifseg_rt.artifact.sidecar import Parity, Preprocess
 from ifseg_rt.errors import ExportError
 from ifseg_rt.host.preprocess import Preprocessor
@@ -243,7 +243,7 @@ def _run_graph(onnx_path: Path, sizes: tuple[int, ...], inputs: NDArray[np.float
         session = onnxruntime.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
         out = []
         for batch in _batches(inputs, sizes):
-            refined, logits = session.run(["probabilities", "logits"], {INPUT_NAME: batch})
+            refined, logits = session.run([PROBABILITIES, LOGITS], {IMAGE: batch})
             out += [_Scores(one, smooth) for one, smooth in zip(logits, refined, strict=True)]
     except Exception as error:  # ONNX Runtime raises a different class for every status code
         raise ExportError(f"ONNX Runtime {onnxruntime.__version__} does not run the exported graph: {error}") from error

@@ -15,6 +15,7 @@ import msgspec
 from export.parity.graph import ParityError
 from export.pictures import parity_pictures
 from export.products.onnx_model import ExportSettings, check_target, export_model, freeze_model
+from ifseg_rt.artifact.file_kinds import ENGINE_SUFFIXES
 from ifseg_rt.artifact.sidecar import read_artifact, sidecar_path
 from ifseg_rt.errors import ExportError, IfsegError, UsageError
 from ifseg_rt.machine import Machine
@@ -23,7 +24,7 @@ from ifseg_rt.tensorrt.building.settings import BuildSettings
 from ifseg_rt.tensorrt.building.write import move_into_place, write_engine
 from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.schema import EngineArtifact, EngineParity
-from ifseg_rt.tensorrt.sidecar import ENGINE_SUFFIXES, engine_sidecar_path, write_engine_sidecar
+from ifseg_rt.tensorrt.sidecar import engine_sidecar_path, write_engine_sidecar
 
 if TYPE_CHECKING:
     from export.parity.engine import EngineReport, Runner
@@ -36,7 +37,7 @@ class Workbench:
     """What builds engines, and who is told.
 
     Attributes:
-        flavour: the TensorRT.
+        tensorrt: the one that builds.
         machine: facts of this machine.
         wishes: settings of the builder.
         progress: told of the builder's phases.

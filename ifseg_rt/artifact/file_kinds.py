@@ -1,9 +1,12 @@
-"""What a file is, by its first bytes: engines of other flavours and models under an engine's name are told apart."""
+"""What a file is, by its suffix and its first bytes: engines of other flavours are told apart, whatever their name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
+CHECKPOINT_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".safetensors"})
 
 
 @dataclass(frozen=True)

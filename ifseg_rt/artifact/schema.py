@@ -16,6 +16,8 @@ SCHEMA_VERSION = 1
 KIND = "ifseg-rt-artifact"
 # Length of an axis that the caller chooses.
 OPEN_AXIS = -1
+# The tensors of a graph: the pictures, what is refined inside the graph, and what the refinement is made from.
+IMAGE, PROBABILITIES, LOGITS, NEIGHBOURS = "image", "probabilities", "logits", "neighbours"
 
 
 class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,12 +163,12 @@ def contradictions(artifact: Artifact) -> list[str]:
     expect(all(_is_plain_name(record.name) for record in artifact.files), "a file name contains a folder")
     batch = artifact.batch if artifact.smallest_batch is None else OPEN_AXIS
     expected = {
-        "image": ("float32", (batch, 3, preprocess.height, preprocess.width)),
-        "probabilities": ("float32", (batch, classes, height, width)),
-        "logits": ("float32", (batch, cells, classes)),
-        "neighbours": ("int32", (batch, cells, refinement.max_neighbours)),
+        IMAGE: ("float32", (batch, 3, preprocess.height, preprocess.width)),
+        PROBABILITIES: ("float32", (batch, classes, height, width)),
+        LOGITS: ("float32", (batch, cells, classes)),
+        NEIGHBOURS: ("int32", (batch, cells, refinement.max_neighbours)),
     }
-    problems += _tensor_problems("input", artifact.inputs, {"image": expected.pop("image")})
+    problems += _tensor_problems("input", artifact.inputs, {IMAGE: expected.pop(IMAGE)})
     problems += _tensor_problems("output", artifact.outputs, expected)
     return problems
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from ifseg_rt.artifact.file_kinds import CHECKPOINT_SUFFIXES, ENGINE_SUFFIXES
 from ifseg_rt.artifact.schema import (
     KIND,
     OPEN_AXIS,
@@ -45,8 +46,6 @@ __all__ = [
 
 _FORM = SealedFormat(Artifact, KIND, SCHEMA_VERSION, "a model", "export")
 _EXPORT_AGAIN = "export it again: python -m export.to_onnx ckpt.pt -o {name}"
-_ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
-_CHECKPOINT_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".safetensors"})
 
 
 def sidecar_path(model_path: str | Path) -> Path:
@@ -93,11 +92,11 @@ def _refuse_other_formats(model: Path) -> None:
     suffix = model.suffix.lower()
     if suffix == ".onnx":
         return
-    if suffix in _ENGINE_SUFFIXES:
+    if suffix in ENGINE_SUFFIXES:
         twin = model.with_suffix(".onnx")
         beside = f"use {twin}" if twin.is_file() else "use the .onnx file it was built from"
         raise ArtifactError(f"{model} is an engine; expected the .onnx model", hint=beside)
-    if suffix in _CHECKPOINT_SUFFIXES:
+    if suffix in CHECKPOINT_SUFFIXES:
         raise ArtifactError(
             f"{model} is a checkpoint; the run time expects an exported .onnx model",
             hint=f"export it first: python -m export.to_onnx {model} -o {model.with_suffix('.onnx').name}",

@@ -95,8 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _rebuild(arguments: Sequence[str]) -> int:
     from ifseg_rt.cli.console import Console
+    from ifseg_rt.cli.rebuild import add_arguments, run
     from ifseg_rt.cli.run import log_to
-    from ifseg_rt.tensorrt.building.rebuild import add_arguments, run
 
     parser = _Parser(
         prog=f"ifseg-rt {_REBUILD}",

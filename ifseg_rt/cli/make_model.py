@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.artifact.sidecar import SCHEMA_VERSION, read_artifact, sidecar_path
-from ifseg_rt.cache import CACHE_VARIABLE, cache_folder
+from ifseg_rt.cache import CACHE_VARIABLE, cache_folder, file_lock
 from ifseg_rt.categories import WantedCategory, are_those_of, write_categories
 from ifseg_rt.cli.child_process import run_child
 from ifseg_rt.cli.console import Console
@@ -145,9 +145,9 @@ def _cache_folder() -> Path:
 
 @contextmanager
 def _locked(folder: Path, console: Console) -> Iterator[None]:
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
-    lock = FileLock(folder.with_suffix(".lock"))
+    lock = file_lock(folder.with_suffix(".lock"), wait=-1)  # as long as it takes: making a model takes minutes
     try:
         lock.acquire(timeout=0)
     except Timeout:

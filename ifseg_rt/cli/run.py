@@ -137,10 +137,10 @@ def _model(options: argparse.Namespace, console: Console) -> Path:
 
 
 def _refit(engine: Path, options: argparse.Namespace, console: Console) -> None:
+    from ifseg_rt.cli.build_progress import make_progress
     from ifseg_rt.machine import require_gpu
     from ifseg_rt.model_file import refit_engine
     from ifseg_rt.options import DeviceChoice
-    from ifseg_rt.tensorrt.building.progress import make_progress
 
     choice = DeviceChoice.parse(options.device)
     require_gpu(choice.kind, choice.index)

@@ -51,7 +51,7 @@ def check(path: Path, engine: EngineArtifact, tensorrt: TensorRt, machine: Machi
     Args:
         path: the engine, for messages.
         engine: its verified sidecar.
-        flavour: the TensorRT that would run it.
+        tensorrt: the one that would run it.
         machine: where it would run.
 
     Raises:

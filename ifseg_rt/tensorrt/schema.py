@@ -10,12 +10,12 @@ from typing import Literal
 
 import msgspec
 
-from ifseg_rt.artifact.schema import Artifact, FileRecord, Parity, TensorSpec, contradictions
+from ifseg_rt.artifact.schema import LOGITS, NEIGHBOURS, Artifact, FileRecord, Parity, TensorSpec, contradictions
 
 ENGINE_SCHEMA_VERSION = 1
 ENGINE_KIND = "ifseg-rt-engine"
 # The refinement is not in the engine: kernels of our own do it from these two.
-ENGINE_OUTPUTS = ("logits", "neighbours")
+ENGINE_OUTPUTS = (LOGITS, NEIGHBOURS)
 
 HardwareLevel = Literal["none", "ampere_plus", "same_compute_capability"]
 

@@ -24,7 +24,6 @@ from ifseg_rt.tensorrt.schema import (
 __all__ = [
     "ENGINE_KIND",
     "ENGINE_SCHEMA_VERSION",
-    "ENGINE_SUFFIXES",
     "EngineArtifact",
     "EngineBuild",
     "EngineParity",
@@ -36,7 +35,6 @@ __all__ = [
     "write_engine_sidecar",
 ]
 
-ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
 _FORM = SealedFormat(EngineArtifact, ENGINE_KIND, ENGINE_SCHEMA_VERSION, "an engine", "build")
 
 

@@ -253,7 +253,7 @@ def test_stopped_during_the_build(made: Path, tmp_path: Path, root: Path, number
     program = (
         "import signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from ifseg_rt.tensorrt import progress\n"
+        "from ifseg_rt.tensorrt.building import progress\n"
         "def slow(self, phase, step):\n"
         "    print('step', flush=True); time.sleep(0.05)\n"
         "progress.SilentProgress.step = slow\n"

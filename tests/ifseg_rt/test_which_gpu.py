@@ -15,8 +15,8 @@ from ifseg_rt import Segmenter
 from ifseg_rt import choose_runner as path_choice
 from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.backends.onnx_runtime import session as onnx_session
-from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxOnGpu
-from ifseg_rt.backends.onnx_runtime.on_host import session_or_error
+from ifseg_rt.backends.onnx_runtime.gpu_network import OnnxOnGpu
+from ifseg_rt.backends.onnx_runtime.host_network import session_or_error
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT, import_runtime, providers_for
 from ifseg_rt.cli.arguments import main
 from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
@@ -41,6 +41,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("ifseg_rt.machine.this_machine", this_machine)
     monkeypatch.setattr("ifseg_rt.tensorrt.building.rebuild.this_machine", this_machine)
+    monkeypatch.setattr("ifseg_rt.cli.rebuild.this_machine", this_machine)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 

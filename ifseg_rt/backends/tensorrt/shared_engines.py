@@ -7,7 +7,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from ifseg_rt.backends.tensorrt import rtx_cache as runtime_cache
+from ifseg_rt.backends.tensorrt import rtx_cache
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.tensorrt.loading import CheckedEngine, LoadedEngine, load_engine
 from ifseg_rt.tensorrt.sidecar import rebuild_hint
@@ -78,7 +78,7 @@ class SharedEngine:
         # Shapes are fixed, so nothing is specialised later; should a shape be dynamic, it is done at once, not midway.
         config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         if self._compiled is None:
-            self._compiled, self._known = runtime_cache.open_cache(config, runtime_cache.cache_file(self.checked))
+            self._compiled, self._known = rtx_cache.open_cache(config, rtx_cache.cache_file(self.checked))
         if self._compiled is not None and not config.set_runtime_cache(self._compiled):
             _LOG.debug("TensorRT-RTX does not take its runtime cache")
         context = self.loaded.engine.create_execution_context(config)
@@ -92,8 +92,8 @@ class SharedEngine:
 
     def _store_compiled(self) -> None:
         if self._compiled is not None:
-            path = runtime_cache.cache_file(self.checked)
-            self._known = runtime_cache.store(self._compiled, path, self._known)
+            path = rtx_cache.cache_file(self.checked)
+            self._known = rtx_cache.store(self._compiled, path, self._known)
 
     def _no_context(self, before: int) -> DeviceError:
         title = self.checked.tensorrt.title

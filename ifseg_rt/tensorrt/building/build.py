@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ifseg_rt.artifact.schema import Artifact, TensorSpec
+from ifseg_rt.artifact.schema import PROBABILITIES, Artifact, TensorSpec
 from ifseg_rt.cache import cache_folder
 from ifseg_rt.errors import DeviceError, ExportError
 from ifseg_rt.machine import Machine, this_machine
@@ -58,7 +58,7 @@ def build_engine(
         onnx_path: the model; data files beside it are found by the parser.
         model: its verified sidecar.
         settings: what is wished.
-        flavour: the TensorRT that builds.
+        tensorrt: the one that builds.
         machine: facts of this machine; ``None`` to find them out.
         progress: told of the builder's phases, from its own threads.
         timings: folder of the timing cache; ``None`` for the user's.
@@ -136,7 +136,7 @@ def _parse(onnx_path: Path, model: Artifact, tensorrt: TensorRt, messages: Messa
         )
     for index in range(network.num_outputs):
         tensor = network.get_output(index)
-        if tensor.name == "probabilities":
+        if tensor.name == PROBABILITIES:
             network.unmark_output(tensor)
             break
     _check_tensors("input", [network.get_input(i) for i in range(network.num_inputs)], model.inputs, trt, onnx_path)

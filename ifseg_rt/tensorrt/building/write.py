@@ -33,7 +33,7 @@ def write_engine(
         onnx_path: the ONNX model; its sidecar lies beside it.
         target: the engine file to write.
         settings: what is wished.
-        flavour: the TensorRT that builds.
+        tensorrt: the one that builds.
         machine: facts of this machine; ``None`` to find them out.
         progress: told of the builder's phases.
         skipped: recorded as the reason why the engine was not compared with the model.

@@ -29,8 +29,8 @@ from ifseg_rt.artifact.sidecar import (
     sidecar_path,
     write_artifact,
 )
-from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxOnGpu
-from ifseg_rt.backends.onnx_runtime.on_host import session_or_error
+from ifseg_rt.backends.onnx_runtime.gpu_network import OnnxOnGpu
+from ifseg_rt.backends.onnx_runtime.host_network import session_or_error
 from ifseg_rt.backends.onnx_runtime.session import import_runtime
 from ifseg_rt.drawing.overlay import blend
 from ifseg_rt.gpu.foreign_frame import DeviceView

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from ifseg_rt.backends.tensorrt import rtx_cache as runtime_cache
+from ifseg_rt.backends.tensorrt import rtx_cache
 from ifseg_rt.machine import Gpu, Machine
 
 
@@ -30,16 +30,16 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_one_file_per_version_gpu_and_engine(own_cache: Path) -> None:
-    path = runtime_cache.cache_file(checked())
+    path = rtx_cache.cache_file(checked())
     folder = "tensorrt-rtx-1.7.1.116-NVIDIA-GeForce-RTX-3060-sm8.6"
     assert path == own_cache / "compiled" / folder / f"{'ab' * 16}.bin"
     others = [checked(name="NVIDIA H200"), checked(sha256="cd" * 32), checked(version="1.8.0.1")]
-    assert len({path, *map(runtime_cache.cache_file, others)}) == 4
-    odd = runtime_cache.cache_file(checked(name="a/../b \\ c"))
+    assert len({path, *map(rtx_cache.cache_file, others)}) == 4
+    odd = rtx_cache.cache_file(checked(name="a/../b \\ c"))
     assert odd.parent.parent == own_cache / "compiled"
     unknown = checked()
     unknown.machine = Machine("linux-x86_64")
-    assert runtime_cache.cache_file(unknown).parent.name.endswith("-unknown")
+    assert rtx_cache.cache_file(unknown).parent.name.endswith("-unknown")
 
 
 class Cache:
@@ -62,12 +62,12 @@ def test_many_writers_leave_one_whole_file(own_cache: Path) -> None:
 
     def read() -> bytes:
         reader = Cache(b"")
-        runtime_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: reader), path)
+        rtx_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: reader), path)
         return reader.content
 
     def work(content: bytes) -> None:
         for _ in range(5):
-            runtime_cache.store(Cache(content), path, b"")
+            rtx_cache.store(Cache(content), path, b"")
             if (found := read()) not in contents:
                 torn.append(found)
 
@@ -86,9 +86,9 @@ def test_whoever_holds_the_lock_too_long_costs_only_time(own_cache: Path, monkey
     path = own_cache / "code.bin"
     path.write_bytes(b"old")
     with FileLock(own_cache / "lock"):
-        assert runtime_cache.store(Cache(b"new"), path, b"") == b""
+        assert rtx_cache.store(Cache(b"new"), path, b"") == b""
         cache = Cache(b"")
-        assert runtime_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: cache), path) == (cache, b"")
+        assert rtx_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: cache), path) == (cache, b"")
     assert path.read_bytes() == b"old"
 
 
@@ -98,7 +98,7 @@ def test_a_cache_that_cannot_be_serialised_costs_only_time(own_cache: Path) -> N
 
     path = own_cache / "code.bin"
     for serialize in (fails, lambda: None, lambda: b""):
-        assert runtime_cache.store(SimpleNamespace(serialize=serialize), path, b"known") == b"known"
+        assert rtx_cache.store(SimpleNamespace(serialize=serialize), path, b"known") == b"known"
     assert not path.exists()
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from ifseg_rt.artifact.sidecar import TensorSpec
 from ifseg_rt.backends.tensorrt import shared_engines as engines
-from ifseg_rt.backends.tensorrt.on_gpu import TensorRtOnGpu
+from ifseg_rt.backends.tensorrt.gpu_network import TensorRtOnGpu
 from ifseg_rt.backends.tensorrt.shared_engines import SharedEngine, shared_engine
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.machine import Gpu, Machine

@@ -140,7 +140,7 @@ def test_onnx_runtime_says_where_nodes_run(open_device: Any) -> None:
     path, _, network = open_device()
     if not hasattr(type(network._session), "get_provider_graph_assignment_info"):
         pytest.skip("this ONNX Runtime does not tell where nodes run")
-    from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxOnGpu
+    from ifseg_rt.backends.onnx_runtime.gpu_network import OnnxOnGpu
 
     assert "does not say where its nodes run" in str(OnnxOnGpu.why_not_recordable(network))
     assert sum(len(part.get_nodes()) for part in network._session.get_provider_graph_assignment_info()) > 5

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ifseg_rt.backends.onnx_runtime import session as onnx_session
-from ifseg_rt.backends.onnx_runtime.on_gpu import OnnxOnGpu
+from ifseg_rt.backends.onnx_runtime.gpu_network import OnnxOnGpu
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, why_no_gpu
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ifseg_rt.artifact.sidecar import TensorSpec, read_artifact
-from ifseg_rt.backends.onnx_runtime.on_gpu import why_not_all_on_gpu
+from ifseg_rt.backends.onnx_runtime.gpu_network import why_not_all_on_gpu
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT, providers_for
 from ifseg_rt.backends.tensorrt import rtx_cache as runtime_cache
 from ifseg_rt.backends.tensorrt.shared_engines import tensor_problem

@@ -1,63 +1,13 @@
-"""What is shown of a build, and what is kept of what TensorRT says."""
+"""What is passed on of a build, and what is kept of what TensorRT says."""
 
 from __future__ import annotations
 
-import io
-import sys
 import threading
 from types import SimpleNamespace
-from typing import Any
 
-import pytest
-
-from ifseg_rt.tensorrt.building.progress import BarProgress, LineProgress, SilentProgress, make_monitor, make_progress
+from ifseg_rt.cli.build_progress import LineProgress
+from ifseg_rt.tensorrt.building.progress import make_monitor
 from ifseg_rt.tensorrt.logger import Messages, make_logger
-
-
-def replay(progress: Any) -> None:
-    progress.start("Building engine", None, 2)
-    progress.start("Timing tactics", "Building engine", 3)
-    progress.step("Timing tactics", 0)
-    progress.finish("Timing tactics")
-    progress.step("Building engine", 1)
-    progress.finish("Building engine")
-
-
-def test_lines() -> None:
-    said: list[str] = []
-    progress = LineProgress(said.append)
-    with progress:
-        replay(progress)
-        replay(progress)
-    assert said == ["building engine (2 steps) ..."] * 2
-
-
-def test_bars(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
-    progress = make_progress(quiet=False, say=lambda line: None)
-    assert isinstance(progress, BarProgress)
-    with progress:
-        progress.start("Building engine", None, 2)
-        progress.start("Timing [tactics]", "Building engine", 3)
-        progress._bars.refresh()
-        progress.step("nobody's", 0)
-        replay(progress)
-    assert "Building engine" in terminal.getvalue()
-    assert "  Timing [tactics]" in terminal.getvalue()
-
-
-def test_which_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(make_progress(quiet=True, say=print), SilentProgress)
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert isinstance(make_progress(quiet=False, say=print), LineProgress)
-    replay(SilentProgress())
 
 
 def test_the_monitor_stops_the_builder_when_asked() -> None:

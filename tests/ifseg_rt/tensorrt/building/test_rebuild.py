@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ifseg_rt.cli import rebuild as command
 from ifseg_rt.errors import ArtifactError, ExportError, UsageError
 from ifseg_rt.machine import Machine
 from ifseg_rt.tensorrt.building import rebuild
@@ -145,11 +146,11 @@ def test_a_folder_that_cannot_be_written(
 
 def test_the_command(own_engine: Path, capsys: pytest.CaptureFixture[str], own_cache: Path) -> None:
     parser = argparse.ArgumentParser()
-    rebuild.add_arguments(parser)
+    command.add_arguments(parser)
     target = own_engine.with_name("other.engine")
     onnx = own_engine.with_suffix(".onnx")
     arguments = [str(onnx), "-o", str(target), "--runtime", "tensorrt_rtx", "--compute-capability", "8.6", "8.9"]
-    assert rebuild.run(parser.parse_args(arguments)) == 0
+    assert command.run(parser.parse_args(arguments)) == 0
     said = capsys.readouterr()
     result = json.loads(said.out)
     assert result["engine"] == str(target)
@@ -160,7 +161,7 @@ def test_the_command(own_engine: Path, capsys: pytest.CaptureFixture[str], own_c
     assert lines[0].startswith("building other.engine from model.onnx with TensorRT-RTX")
     assert lines[1].startswith("building engine (")
     assert lines[-1].startswith(f"wrote {target} (")
-    assert rebuild.run(parser.parse_args([str(target), "--quiet", "--runtime", "tensorrt_rtx"])) == 0
+    assert command.run(parser.parse_args([str(target), "--quiet", "--runtime", "tensorrt_rtx"])) == 0
     assert capsys.readouterr().err == ""
     assert read_engine(target).build.compute_capabilities == ("8.6", "8.9")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifseg_rt.artifact.schema import PROBABILITIES
 from ifseg_rt.backends.onnx_runtime.session import (
     CPU,
     ERRORS_ONLY,
@@ -80,7 +81,7 @@ class OnnxOnHost:
         """See :meth:`ifseg_rt.host.network.HostNetwork.run`."""
         if self._session is None:
             raise DeviceError("this model was closed")
-        options = None if "probabilities" in outputs else self._partial_run
+        options = None if PROBABILITIES in outputs else self._partial_run
         try:
             arrays: list[NDArray[np.float32] | NDArray[np.int32]] = self._session.run(
                 list(outputs), {self._input: image}, options

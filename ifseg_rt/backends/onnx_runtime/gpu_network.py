@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ifseg_rt.artifact.schema import LOGITS, NEIGHBOURS
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, ERRORS_ONLY, check_graph, first_line
 from ifseg_rt.errors import DeviceError
 
 if TYPE_CHECKING:
     from ifseg_rt.artifact.sidecar import Artifact
 
-_OUTPUTS = ("logits", "neighbours")
+_OUTPUTS = (LOGITS, NEIGHBOURS)
 _RUNS_BEFORE_RECORDING = 2  # beside the first
 
 
