@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ifseg_rt.errors import DeviceError, UsageError
 from ifseg_rt.host.runner import HostRunner
-from ifseg_rt.options import DeviceChoice
-from ifseg_rt.runner import Extras
 
 if TYPE_CHECKING:
     from ifseg_rt.gpu.device import Gpu
     from ifseg_rt.gpu.network import GpuNetwork
     from ifseg_rt.gpu.runner import GpuRunner
     from ifseg_rt.model_file import ModelFile
-    from ifseg_rt.runner import Averaging, Runner
+    from ifseg_rt.options import Averaging, RunOptions
+    from ifseg_rt.runner import Runner
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a model shall be run.
-
-    Attributes:
-        device: where.
-        threads: CPU threads of the run time; ``None`` for its own choice.
-        cuda_graph: record frames on the GPU as CUDA graphs where the network allows it.
-        time_stages: measure every stage on the GPU, which excludes the graph.
-        extras: what is made of every frame besides labels and probabilities.
-    """
-
-    device: DeviceChoice = field(default_factory=DeviceChoice)
-    threads: int | None = None
-    cuda_graph: bool = True
-    time_stages: bool = False
-    extras: Extras = field(default_factory=Extras)
 
 
 def open_runner(model: ModelFile, averaging: Averaging, options: RunOptions) -> Runner:

@@ -63,4 +63,12 @@ class VocabularyError(IfsegError):
     exit_code = 8
 
 
+def not_finite(device: str) -> DeviceError:
+    """The error for a model that computed infinities or worse."""
+    return DeviceError(
+        f"the model computed values that are not finite on {device}",
+        hint="run the .onnx model with --device cpu; if that helps, the precision is too low for this model",
+    )
+
+
 INTERRUPTED_EXIT_CODE = 130

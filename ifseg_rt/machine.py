@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from ifseg_rt.errors import DeviceError
+
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 _NO_DEVICE = 100  # CUresult
 _REASONS = {
@@ -164,3 +166,38 @@ def _reason(result: int) -> str:
     if result == _NO_DEVICE and hidden is not None:
         return f"{known} (CUDA_VISIBLE_DEVICES is {hidden!r})"
     return known
+
+
+def require_gpu(kind: str, index: int | None) -> None:
+    """Make sure that there is such a GPU where one was named and there are any.
+
+    Where CUDA has none at all, whatever should have run on it says why.
+
+    Args:
+        kind: what shall run there, ``"cuda"`` or ``"tensorrt"``, for the message.
+        index: number of the GPU as CUDA counts them; ``None`` where none was named.
+
+    Raises:
+        DeviceError: this machine has GPUs, but not that one.
+    """
+    if index is None:
+        return
+    count = this_machine(index).gpus
+    if 0 < count <= index:
+        expected = f"{kind}:0" + (f" to {kind}:{count - 1}" if count > 1 else "")
+        raise DeviceError(
+            f'there is no device "{kind}:{index}": expected {expected}, since CUDA finds {_gpus(count)} '
+            "on this machine",
+            hint=f"nvidia-smi -L lists the GPUs; {_visible()}",
+        )
+
+
+def _gpus(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"
+
+
+def _visible() -> str:
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shown is None:
+        return "CUDA_VISIBLE_DEVICES would hide and renumber them, and is not set"
+    return f"CUDA_VISIBLE_DEVICES={shown} hides and renumbers them"

@@ -1,12 +1,14 @@
-"""Which device is meant: ``"auto"``, ``"cpu"``, or what runs the network on which GPU, ``"cuda:1"``."""
+"""How a model shall be run, as plain data: on which device, with which averaging, and what is made of every frame."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
 
-from ifseg_rt.errors import DeviceError, UsageError
+from ifseg_rt.errors import UsageError
+
+if TYPE_CHECKING:
+    from ifseg_rt.artifact.sidecar import Artifact
 
 Kind = Literal["auto", "cpu", "cuda", "tensorrt"]
 _NUMBERED = ("cuda", "tensorrt")
@@ -48,33 +50,53 @@ class DeviceChoice:
     def __str__(self) -> str:
         return self.kind if self.index is None else f"{self.kind}:{self.index}"
 
-    def require_gpu(self) -> None:
-        """Make sure that there is such a GPU where one was named and there are any.
 
-        Where CUDA has none at all, whatever should have run on it says why.
+@dataclass(frozen=True)
+class Extras:
+    """What is made of every frame besides labels and probabilities; what is not asked for costs nothing.
 
-        Raises:
-            DeviceError: this machine has GPUs, but not that one.
-        """
-        if self.index is None:
-            return
-        from ifseg_rt.machine import this_machine
+    Attributes:
+        confidence: whether the up-sampled probability of each pixel's label is.
+        overlay: opacity (0..1) of the category colours over the frame, or ``None`` for no picture.
+    """
 
-        count = this_machine(self.index).gpus
-        if 0 < count <= self.index:
-            expected = f"{self.kind}:0" + (f" to {self.kind}:{count - 1}" if count > 1 else "")
-            raise DeviceError(
-                f'there is no device "{self}": expected {expected}, since CUDA finds {_gpus(count)} on this machine',
-                hint=f"nvidia-smi -L lists the GPUs; {_visible()}",
-            )
+    confidence: bool = False
+    overlay: float | None = None
 
 
-def _gpus(count: int) -> str:
-    return "1 GPU" if count == 1 else f"{count} GPUs"
+@dataclass(frozen=True)
+class Averaging:
+    """The kNN averaging of one segmenter (spec 9).
+
+    Attributes:
+        settings: neighbours and rounds, or ``None`` to label from the raw logits (spec 8).
+        baked: whether the graph's own ``probabilities`` output already is averaged like that.
+    """
+
+    settings: tuple[int, int] | None
+    baked: bool
+
+    @classmethod
+    def of(cls, settings: tuple[int, int] | None, artifact: Artifact) -> Averaging:
+        """The averaging with ``settings`` for this model."""
+        own = (artifact.refinement.neighbours, artifact.refinement.rounds)
+        return cls(settings, settings == own)
 
 
-def _visible() -> str:
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if shown is None:
-        return "CUDA_VISIBLE_DEVICES would hide and renumber them, and is not set"
-    return f"CUDA_VISIBLE_DEVICES={shown} hides and renumbers them"
+@dataclass(frozen=True)
+class RunOptions:
+    """How a model shall be run.
+
+    Attributes:
+        device: where.
+        threads: CPU threads of the run time; ``None`` for its own choice.
+        cuda_graph: record frames on the GPU as CUDA graphs where the network allows it.
+        time_stages: measure every stage on the GPU, which excludes the graph.
+        extras: what is made of every frame besides labels and probabilities.
+    """
+
+    device: DeviceChoice = field(default_factory=DeviceChoice)
+    threads: int | None = None
+    cuda_graph: bool = True
+    time_stages: bool = False
+    extras: Extras = field(default_factory=Extras)

@@ -18,8 +18,6 @@ from ifseg_rt.upsampling.labels import upsample_confidence
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ifseg_rt.runner import Labelled
-
 
 @dataclass(frozen=True)
 class Result:
@@ -53,20 +51,6 @@ class Result:
     timings: Mapping[str, float] = field(default_factory=dict)
     picture: NDArray[np.uint8] | None = None
     known_confidence: NDArray[np.float32] | None = field(default=None, repr=False)
-
-    @classmethod
-    def of(cls, labelled: Labelled, categories: tuple[str, ...], colors: tuple[tuple[int, int, int], ...]) -> Result:
-        """What a path made of a frame, with the model's names and colours."""
-        return cls(
-            labels=labelled.labels,
-            probabilities=labelled.probabilities,
-            categories=categories,
-            colors=colors,
-            color=labelled.color,
-            timings=labelled.timings,
-            picture=labelled.picture,
-            known_confidence=labelled.confidence,
-        )
 
     @cached_property
     def shares(self) -> dict[str, float]:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.artifact.sidecar import Artifact
-from ifseg_rt.choose_runner import RunOptions, open_runner
+from ifseg_rt.choose_runner import open_runner
 from ifseg_rt.errors import UsageError
 from ifseg_rt.frames import color_order
+from ifseg_rt.machine import require_gpu
 from ifseg_rt.model_file import read_model
-from ifseg_rt.options import DeviceChoice
+from ifseg_rt.options import Averaging, DeviceChoice, Extras, RunOptions
 from ifseg_rt.result import Result
-from ifseg_rt.runner import Averaging, Extras, Runner
+from ifseg_rt.runner import Runner
 
 if TYPE_CHECKING:
     from ifseg_rt.frames import ColorOrder
@@ -86,15 +87,14 @@ class Segmenter:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, found {threads}")
         self.path = Path(path)
-        choice.require_gpu()
+        require_gpu(choice.kind, choice.index)
         model = read_model(self.path, rebuild=rebuild, gpu=choice.gpu)
         self.artifact: Artifact = model.artifact
         self.refinement = _refinement_settings(refine, self.artifact)
-        self._colors = tuple(category.color for category in self.artifact.categories)
         extras = Extras(bool(confidence), None if overlay is None else _opacity(overlay))
         options = RunOptions(choice, threads, cuda_graph, time_stages, extras)
-        self._path: Runner = open_runner(model, Averaging.of(self.refinement, self.artifact), options)
-        _LOG.info("%s runs on %s", self.path, self._path.device)
+        self._runner: Runner = open_runner(model, Averaging.of(self.refinement, self.artifact), options)
+        _LOG.info("%s runs on %s", self.path, self._runner.device)
 
     @classmethod
     def default(
@@ -130,17 +130,17 @@ class Segmenter:
     @property
     def device(self) -> str:
         """What the network really runs on: ``"cpu"``, ``"cuda"``, ``"tensorrt"`` or ``"tensorrt_rtx"``."""
-        return self._path.device
+        return self._runner.device
 
     @property
     def gpu(self) -> int | None:
         """Number of the GPU that it runs on, as CUDA counts them; ``None`` on the CPU."""
-        return self._path.gpu
+        return self._runner.gpu
 
     @property
     def fallback_reason(self) -> str | None:
         """Why the work is not done where it would be fastest although the run time supports it, or ``None``."""
-        return self._path.fallback_reason
+        return self._runner.fallback_reason
 
     def __call__(self, frame: Any, color: str | None = None) -> Result:  # noqa: ANN401
         """Segment one frame.
@@ -159,8 +159,7 @@ class Segmenter:
             UsageError: the segmenter is closed, or ``color`` is unknown.
             DeviceError: the device failed.
         """
-        labelled = self._path.run(frame, self._order(color))
-        return Result.of(labelled, self.categories, self._colors)
+        return self._runner.run(frame, self._order(color))
 
     def on_device(self, frame: Any, color: str | None = None, *, stream: Any = None) -> DeviceResult:  # noqa: ANN401
         """Segment one frame on the GPU and leave the result there.
@@ -181,11 +180,11 @@ class Segmenter:
             SourceError: the frame is empty, of another type or shape, or on another GPU.
             DeviceError: the GPU failed, or does not take the stream.
         """
-        return self._path.run_on_device(frame, self._order(color), stream)
+        return self._runner.run_on_device(frame, self._order(color), stream)
 
     def close(self) -> None:
         """Wait for a running call and free the model. May be called again."""
-        self._path.close()
+        self._runner.close()
 
     def __enter__(self) -> Segmenter:
         return self

@@ -127,10 +127,7 @@ def _key(categories: Sequence[WantedCategory], size: tuple[int, int], steps: int
         "schema": SCHEMA_VERSION,
         "base": hashlib.sha256(training_side.base.read_bytes()).hexdigest(),
         "code": code.hexdigest(),
-        "versions": {
-            "ifseg-rt": installed_version(),
-            **{name: installed_version(name) for name in ("torch", "onnx", "onnxscript")},
-        },
+        "versions": {name: installed_version(name) for name in ("ifseg-rt", "torch", "onnx", "onnxscript")},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 

@@ -11,7 +11,7 @@ from typing import Any
 from ifseg_rt.cli.build_progress import make_progress
 from ifseg_rt.cli.console import Console
 from ifseg_rt.errors import UsageError
-from ifseg_rt.machine import Machine, this_machine
+from ifseg_rt.machine import Machine, require_gpu, this_machine
 from ifseg_rt.options import DeviceChoice
 from ifseg_rt.tensorrt.building.rebuild import model_and_engine, rebuild_engine
 from ifseg_rt.tensorrt.building.settings import BuildSettings
@@ -78,7 +78,7 @@ def chosen_machine(options: argparse.Namespace) -> Machine:
     choice = DeviceChoice.parse(options.device)
     if choice.kind == "cpu":
         raise UsageError("engines are built for GPUs; --device cpu was asked for", hint="--device cuda:0")
-    choice.require_gpu()
+    require_gpu(choice.kind, choice.index)
     return this_machine(choice.gpu)
 
 

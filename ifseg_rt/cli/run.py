@@ -138,11 +138,12 @@ def _model(options: argparse.Namespace, console: Console) -> Path:
 
 def _refit(engine: Path, options: argparse.Namespace, console: Console) -> None:
     from ifseg_rt.cli.build_progress import make_progress
+    from ifseg_rt.machine import require_gpu
     from ifseg_rt.model_file import refit_engine
     from ifseg_rt.options import DeviceChoice
 
     choice = DeviceChoice.parse(options.device)
-    choice.require_gpu()
+    require_gpu(choice.kind, choice.index)
     progress = make_progress(quiet=options.quiet, say=console.note)
     with progress:
         refit_engine(engine, gpu=choice.gpu, progress=progress, on_note=console.note)

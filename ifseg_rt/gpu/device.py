@@ -19,43 +19,11 @@ import numpy as np
 from ifseg_rt.gpu.cuda_errors import device_errors
 from ifseg_rt.gpu.deferred_free import DeferredFree
 from ifseg_rt.gpu.foreign_frame import DeviceView
-from ifseg_rt.gpu.results.blocks import ArrayBase
+from ifseg_rt.gpu.memory import Memory, PinnedMemory
 
 _PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: page-locked for every context of the process
 _LEGACY_DEFAULT_STREAM = 1
 _DEFERRED = DeferredFree()
-
-
-class Memory:
-    """A piece of GPU memory; given back to its pool, in stream order, when nobody refers to it any more.
-
-    Attributes:
-        address: where it begins.
-        size: its bytes.
-    """
-
-    def __init__(self, buffer: Any, free: Callable[[Any], None]) -> None:  # noqa: ANN401 - a cuda.core.Buffer
-        self.address = int(buffer.handle)
-        self.size = int(buffer.size)
-        weakref.finalize(self, free, buffer).atexit = False  # the driver takes everything back at the end
-
-
-class PinnedMemory:
-    """Page-locked host memory; freed when nobody refers to it any more.
-
-    Attributes:
-        address: where it begins, on the host.
-        size: its bytes.
-    """
-
-    def __init__(self, address: int, size: int, free: Callable[[int], None]) -> None:
-        self.address = address
-        self.size = size
-        weakref.finalize(self, free, address).atexit = False
-
-    def array(self, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray[Any, Any]:
-        """The memory as an array that keeps it alive."""
-        return np.asarray(ArrayBase(self)).view(dtype).reshape(shape)
 
 
 class RecordedGraph:

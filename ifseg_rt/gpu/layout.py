@@ -10,33 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ifseg_rt.errors import ArtifactError
+from ifseg_rt.gpu.memory import Region
 from ifseg_rt.upsampling.labels import label_type
 
 if TYPE_CHECKING:
     from ifseg_rt.artifact.sidecar import Artifact
-    from ifseg_rt.runner import Extras
+    from ifseg_rt.options import Extras
 
-ALIGNMENT = 256  # bytes; what cuMemAlloc guarantees, TensorRT expects of tensors and vector loads profit from
 FLAGS = 64  # int32, one per block of the check for finite values
-
-
-@dataclass(frozen=True)
-class Region:
-    """A piece of one allocation: an array of ``shape`` and ``dtype`` at ``offset`` bytes."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
-
-    @property
-    def size(self) -> int:
-        """Bytes of the array itself."""
-        return prod(self.shape) * self.dtype.itemsize
-
-    @property
-    def end(self) -> int:
-        """First aligned offset behind it."""
-        return -(-(self.offset + self.size) // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass(frozen=True)

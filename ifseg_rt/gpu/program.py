@@ -12,11 +12,12 @@ from ifseg_rt.kernels.launches import OverlayTarget
 
 if TYPE_CHECKING:
     from ifseg_rt.artifact.sidecar import Artifact
-    from ifseg_rt.gpu.device import Gpu, Memory, PinnedMemory
+    from ifseg_rt.gpu.device import Gpu
     from ifseg_rt.gpu.foreign_frame import DeviceFrame
+    from ifseg_rt.gpu.memory import Memory, PinnedMemory
     from ifseg_rt.gpu.network import GpuNetwork
     from ifseg_rt.gpu.stage_clock import StageClock
-    from ifseg_rt.runner import Averaging, Extras
+    from ifseg_rt.options import Averaging, Extras
 
 
 class FrameProgram:

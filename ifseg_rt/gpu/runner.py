@@ -20,17 +20,19 @@ from ifseg_rt.gpu.layout import ResultLayout, lay_out_result
 from ifseg_rt.gpu.program import FrameProgram
 from ifseg_rt.gpu.recording import Recorder
 from ifseg_rt.gpu.results.blocks import BlockPool
-from ifseg_rt.gpu.results.on_gpu import DeviceMemoryResult, DeviceResult
-from ifseg_rt.gpu.results.reader import ResultReader, labelled
+from ifseg_rt.gpu.results.on_gpu import DeviceResult
+from ifseg_rt.gpu.results.reader import DeviceMemoryResult, ResultReader
 from ifseg_rt.gpu.stage_clock import StageClock
-from ifseg_rt.runner import Averaging, Extras, Labelled
+from ifseg_rt.options import Averaging, Extras
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ifseg_rt.artifact.sidecar import Artifact
-    from ifseg_rt.gpu.device import Gpu, Memory, PinnedMemory
+    from ifseg_rt.gpu.device import Gpu
+    from ifseg_rt.gpu.memory import Memory, PinnedMemory
     from ifseg_rt.gpu.network import GpuNetwork
+    from ifseg_rt.result import Result
 
 _HELD_AT_MOST = 8  # frames of callers kept alive by run_on_device before it waits for the GPU once
 
@@ -91,7 +93,8 @@ class GpuRunner:
         self._clock = StageClock(gpu, enabled=time_stages)
         self._recorder = Recorder(gpu.record, network.why_not_recordable, wanted=cuda_graph and not time_stages)
         self._lock = threading.RLock()  # a result of this path may be given to it as a frame, and asks it for memory
-        self._keeper = ResultReader(gpu, self._lock, network.device)
+        colors = tuple(category.color for category in artifact.categories)
+        self._reader = ResultReader(gpu, self._lock, network.device, artifact.category_names, colors)
         self._closed = False
         self._frames = 0
         self._size: _Size | None = None
@@ -118,7 +121,7 @@ class GpuRunner:
         """Why frames are launched piece by piece although a CUDA graph is wanted, or ``None``."""
         return self._recorder.refusal
 
-    def run(self, frame: Any, color: ColorOrder) -> Labelled:  # noqa: ANN401
+    def run(self, frame: Any, color: ColorOrder) -> Result:  # noqa: ANN401
         """See :meth:`ifseg_rt.runner.Runner.run`; ``frame`` may lie on the host or on the GPU."""
         picture, order = _picture(frame, color)
         with self._turn():
@@ -131,7 +134,7 @@ class GpuRunner:
                 self._wait()
                 timings = self._clock.read()
             timings["total"] = (time.perf_counter() - started) * 1e3
-            return labelled(block, size.plan, order, timings, self.device)
+            return self._reader.result_in(block, size.plan, order, timings)
 
     def run_on_device(self, frame: Any, color: ColorOrder, stream: Any) -> DeviceResult:  # noqa: ANN401
         """See :meth:`ifseg_rt.runner.Runner.run_on_device`.
@@ -155,8 +158,7 @@ class GpuRunner:
                     self._gpu.lead(caller)
             number = self._frames
             result = DeviceMemoryResult(size.result, size.plan, order, size.blocks, lambda: self._frames == number)
-        colors = tuple(category.color for category in self._artifact.categories)
-        return DeviceResult(self._keeper, self._gpu, result, self._artifact.category_names, colors)
+        return DeviceResult(self._reader, self._gpu, result)
 
     def close(self) -> None:
         """See :meth:`ifseg_rt.runner.Runner.close`."""

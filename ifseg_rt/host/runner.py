@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ifseg_rt.drawing import overlay as draw
-from ifseg_rt.errors import DeviceError, UsageError
+from ifseg_rt.errors import UsageError, not_finite
 from ifseg_rt.frames import ColorOrder, as_color_frame
 from ifseg_rt.host.preprocess import Preprocessor
 from ifseg_rt.host.refinement import refine, softmax
-from ifseg_rt.runner import Averaging, Extras, Labelled
+from ifseg_rt.options import Averaging, Extras
+from ifseg_rt.result import Result
 from ifseg_rt.upsampling.labels import upsample_confidence, upsample_labels
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class HostRunner:
         self.network = network
         self.gpu = gpu
         self._extras = extras or Extras()
+        self._names = artifact.category_names
         self._colors = tuple(category.color for category in artifact.categories)
         self.preprocess = Preprocessor(artifact.preprocess)
         self._grid = artifact.grid
@@ -65,7 +67,7 @@ class HostRunner:
         """See :class:`ifseg_rt.runner.Runner`."""
         return self.network.fallback_reason
 
-    def run(self, frame: Any, color: ColorOrder) -> Labelled:  # noqa: ANN401
+    def run(self, frame: Any, color: ColorOrder) -> Result:  # noqa: ANN401
         """See :meth:`ifseg_rt.runner.Runner.run`; ``frame`` is an array or a PIL picture on the host."""
         picture, order = as_color_frame(frame, color)
         outputs = self._outputs_needed()
@@ -98,7 +100,16 @@ class HostRunner:
             seconds["overlay"] = finished - before
         seconds["total"] = finished - started
         timings = {stage: value * 1e3 for stage, value in seconds.items()}
-        return Labelled(labels, probabilities, order, timings, confidence, painted)
+        return Result(
+            labels,
+            probabilities,
+            self._names,
+            self._colors,
+            order,
+            timings,
+            picture=painted,
+            known_confidence=confidence,
+        )
 
     def run_on_device(self, frame: Any, color: ColorOrder, stream: Any) -> NoReturn:  # noqa: ANN401
         """See :meth:`ifseg_rt.runner.Runner.run_on_device`; always refused."""
@@ -138,11 +149,3 @@ class HostRunner:
 
     def _on_grid(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.ascontiguousarray(rows.T).reshape(-1, *self._grid)
-
-
-def not_finite(device: str) -> DeviceError:
-    """The error for a model that computed infinities or worse."""
-    return DeviceError(
-        f"the model computed values that are not finite on {device}",
-        hint="run the .onnx model with --device cpu; if that helps, the precision is too low for this model",
-    )

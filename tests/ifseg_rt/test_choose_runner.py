@@ -15,13 +15,12 @@ from ifseg_rt import choose_runner as path_choice
 from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.backends.onnx_runtime import session as onnx_session
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT
-from ifseg_rt.choose_runner import RunOptions, open_runner
+from ifseg_rt.choose_runner import open_runner
 from ifseg_rt.cli.arguments import main
 from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
 from ifseg_rt.machine import Gpu, Machine, this_machine, this_platform
 from ifseg_rt.model_file import read_model, refit_engine
-from ifseg_rt.options import DeviceChoice
-from ifseg_rt.runner import Averaging
+from ifseg_rt.options import Averaging, DeviceChoice, RunOptions
 from ifseg_rt.tensorrt.building.rebuild import rebuild_engine
 from ifseg_rt.tensorrt.installed import find_tensorrt
 

@@ -84,7 +84,7 @@ def test_own_averaging_equals_the_graphs(make_artifact: Callable[..., Path], tmp
 def test_without_refinement_the_logits_are_upsampled(model_path: Path, noisy: np.ndarray) -> None:
     with Segmenter(model_path, refine=False) as plain, Segmenter(model_path, refine=(3, 0)) as zero:
         result, softmaxed = plain(noisy), zero(noisy)
-        path = plain._path
+        path = plain._runner
         assert isinstance(path, HostRunner)
         logits = path.network.run(path.preprocess(noisy, "bgr"), ["logits"])[0][0]
     np.testing.assert_array_equal(result.labels, upsample_labels(logits.T.reshape(4, 8, 12), 90, 130))

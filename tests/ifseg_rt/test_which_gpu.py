@@ -20,7 +20,7 @@ from ifseg_rt.backends.onnx_runtime.host_network import session_or_error
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT, import_runtime, providers_for
 from ifseg_rt.cli.arguments import main
 from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
-from ifseg_rt.machine import Gpu, Machine, this_platform
+from ifseg_rt.machine import Gpu, Machine, require_gpu, this_platform
 from ifseg_rt.model_file import refit_engine
 from ifseg_rt.options import DeviceChoice
 from ifseg_rt.tensorrt.building import build
@@ -93,7 +93,7 @@ def test_a_gpu_that_is_not_there(model_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     monkeypatch.setattr("ifseg_rt.machine.this_machine", lambda index: Machine("linux-x86_64", None, "", 1))
     with pytest.raises(DeviceError, match=r'"tensorrt:7": expected tensorrt:0, since CUDA finds 1 GPU on') as caught:
-        DeviceChoice.parse("tensorrt:7").require_gpu()
+        require_gpu("tensorrt", 7)
     assert str(caught.value.hint).endswith("CUDA_VISIBLE_DEVICES=3,1 hides and renumbers them")
 
 
@@ -223,7 +223,7 @@ def test_the_device_path_tells_its_gpu(open_on: Callable[[int], Any]) -> None:
 def open_on(model_path: Path) -> Callable[[int], Any]:
     """A device path whose GPU is never used."""
     from ifseg_rt.gpu.runner import GpuRunner
-    from ifseg_rt.runner import Averaging
+    from ifseg_rt.options import Averaging
 
     @contextmanager
     def current() -> Any:

@@ -22,7 +22,8 @@ from ifseg_rt.host.refinement import softmax
 from ifseg_rt.upsampling.labels import resize_plane
 
 if TYPE_CHECKING:
-    from ifseg_rt.gpu.device import Gpu, Memory
+    from ifseg_rt.gpu.device import Gpu
+    from ifseg_rt.gpu.memory import Memory
 
 GRID, INPUT = (32, 32), (512, 512)
 STORED_NEIGHBOURS, NEIGHBOURS, ROUNDS = 8, 3, 25

@@ -5,42 +5,19 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ifseg_rt.gpu.memory import ArrayBase, HostMemory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ifseg_rt.gpu.layout import Region
+    from ifseg_rt.gpu.memory import Region
 
 # Callers that keep more results than this get copies in ordinary memory: page-locked memory is taken from the system.
 LENT_AT_MOST = 4
-
-
-class HostMemory(Protocol):
-    """A piece of memory; freed when the object is gone."""
-
-    @property
-    def address(self) -> int:
-        """Where it begins."""
-
-    @property
-    def size(self) -> int:
-        """Its bytes."""
-
-
-class ArrayBase:
-    """What NumPy takes uint8 ``[size]`` from without a copy, and keeps as the base of all arrays made of it."""
-
-    def __init__(self, memory: HostMemory) -> None:
-        self._memory = memory
-        self.__array_interface__ = {
-            "shape": (memory.size,),
-            "typestr": "|u1",
-            "data": (memory.address, False),
-            "version": 3,
-        }
 
 
 class Block:

@@ -2,54 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-from ifseg_rt.errors import UsageError
-from ifseg_rt.result import Result
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ifseg_rt.frames import ColorOrder
-    from ifseg_rt.gpu.device import Gpu, Memory
-    from ifseg_rt.gpu.layout import Region, ResultLayout
-    from ifseg_rt.gpu.results.blocks import BlockPool
-    from ifseg_rt.gpu.results.reader import ResultReader
+    from ifseg_rt.gpu.device import Gpu
+    from ifseg_rt.gpu.memory import Region
+    from ifseg_rt.gpu.results.reader import DeviceMemoryResult, ResultReader
+    from ifseg_rt.result import Result
 
 _CUDA = 2  # DLDeviceType
-
-
-@dataclass(frozen=True)
-class DeviceMemoryResult:
-    """Where one result lies, and whether it still does.
-
-    Attributes:
-        memory: the allocation.
-        plan: what lies where in it.
-        color: channel order of the frame.
-        blocks: host memory for results of this size.
-        is_valid: ``False`` once a later frame has taken the memory.
-    """
-
-    memory: Memory
-    plan: ResultLayout
-    color: ColorOrder
-    blocks: BlockPool
-    is_valid: Callable[[], bool]
-
-    def require_valid(self) -> None:
-        """Refuse to touch memory that holds another frame's result.
-
-        Raises:
-            UsageError: the segmenter was called again since.
-        """
-        if not self.is_valid():
-            raise UsageError(
-                "this result was overwritten: its Segmenter was called again or closed",
-                hint="call .copy() or .to_host() before the next frame",
-            )
 
 
 class DeviceArray:
@@ -64,8 +29,8 @@ class DeviceArray:
         address: where it begins on the GPU.
     """
 
-    def __init__(self, keeper: ResultReader, gpu: Gpu, result: DeviceMemoryResult, region: Region) -> None:
-        self._keeper = keeper
+    def __init__(self, reader: ResultReader, gpu: Gpu, result: DeviceMemoryResult, region: Region) -> None:
+        self._reader = reader
         self._gpu = gpu
         self._result = result
         self._region = region
@@ -76,7 +41,7 @@ class DeviceArray:
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         # PyTorch does not look at "stream": what it does next in its default stream is ordered here.
-        self._keeper.show(self._result)
+        self._reader.show(self._result)
         return {
             "shape": self.shape,
             "typestr": self.dtype.str,
@@ -106,7 +71,7 @@ class DeviceArray:
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError("arrays on the GPU are handed over where they are, without a copy")
         reader = None if stream == -1 else stream or 0
-        return self._keeper.hand_over(self._result, self._region, reader, max_version)
+        return self._reader.hand_over(self._result, self._region, reader, max_version)
 
 
 class DeviceResult:
@@ -138,20 +103,18 @@ class DeviceResult:
 
     def __init__(
         self,
-        keeper: ResultReader,
+        reader: ResultReader,
         gpu: Gpu,
         result: DeviceMemoryResult,
-        categories: tuple[str, ...],
-        colors: tuple[tuple[int, int, int], ...],
     ) -> None:
-        self._keeper = keeper
+        self._reader = reader
         self._gpu = gpu
         self._result = result
-        self.categories = categories
-        self.colors = colors
+        self.categories: tuple[str, ...] = reader.categories
+        self.colors: tuple[tuple[int, int, int], ...] = reader.colors
         self.color: ColorOrder = result.color
-        self.labels = DeviceArray(keeper, gpu, result, result.plan.labels)
-        self.probabilities = DeviceArray(keeper, gpu, result, result.plan.planes)
+        self.labels = DeviceArray(reader, gpu, result, result.plan.labels)
+        self.probabilities = DeviceArray(reader, gpu, result, result.plan.planes)
         self.confidence = self._array(result.plan.confidence)
         self.picture = self._array(result.plan.picture)
 
@@ -162,7 +125,7 @@ class DeviceResult:
             DeviceError: the GPU failed, or the model computed values that are not finite.
             UsageError: a later call has taken the memory.
         """
-        self._keeper.finish(self._result)
+        self._reader.finish(self._result)
 
     def to_host(self) -> Result:
         """The same result on the host; valid for good.
@@ -170,7 +133,7 @@ class DeviceResult:
         Raises:
             DeviceError, UsageError: as for :meth:`synchronize`.
         """
-        return Result.of(self._keeper.fetch(self._result), self.categories, self.colors)
+        return self._reader.fetch(self._result)
 
     def copy(self) -> DeviceResult:
         """The same result in GPU memory of its own, valid for good.
@@ -179,9 +142,9 @@ class DeviceResult:
             DeviceError: there is not enough memory.
             UsageError: a later call has taken the memory.
         """
-        memory = self._keeper.duplicate(self._result)
+        memory = self._reader.duplicate(self._result)
         kept = replace(self._result, memory=memory, is_valid=lambda: True)
-        return DeviceResult(self._keeper, self._gpu, kept, self.categories, self.colors)
+        return DeviceResult(self._reader, self._gpu, kept)
 
     def _array(self, region: Region | None) -> DeviceArray | None:
-        return None if region is None else DeviceArray(self._keeper, self._gpu, self._result, region)
+        return None if region is None else DeviceArray(self._reader, self._gpu, self._result, region)

@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ifseg_rt.errors import UsageError, not_finite
 from ifseg_rt.gpu.cuda_errors import device_errors
-from ifseg_rt.host.runner import not_finite
-from ifseg_rt.runner import Labelled
+from ifseg_rt.result import Result
 
 if TYPE_CHECKING:
     from ifseg_rt.frames import ColorOrder
-    from ifseg_rt.gpu.device import Gpu, Memory, PinnedMemory
-    from ifseg_rt.gpu.layout import Region, ResultLayout
-    from ifseg_rt.gpu.results.blocks import Block
-    from ifseg_rt.gpu.results.on_gpu import DeviceMemoryResult
+    from ifseg_rt.gpu.device import Gpu
+    from ifseg_rt.gpu.layout import ResultLayout
+    from ifseg_rt.gpu.memory import Memory, PinnedMemory, Region
+    from ifseg_rt.gpu.results.blocks import Block, BlockPool
+
+
+@dataclass(frozen=True)
+class DeviceMemoryResult:
+    """Where one result lies, and whether it still does.
+
+    Attributes:
+        memory: the allocation.
+        plan: what lies where in it.
+        color: channel order of the frame.
+        blocks: host memory for results of this size.
+        is_valid: ``False`` once a later frame has taken the memory.
+    """
+
+    memory: Memory
+    plan: ResultLayout
+    color: ColorOrder
+    blocks: BlockPool
+    is_valid: Callable[[], bool]
+
+    def require_valid(self) -> None:
+        """Refuse to touch memory that holds another frame's result.
+
+        Raises:
+            UsageError: the segmenter was called again since.
+        """
+        if not self.is_valid():
+            raise UsageError(
+                "this result was overwritten: its Segmenter was called again or closed",
+                hint="call .copy() or .to_host() before the next frame",
+            )
 
 
 class ResultReader:
@@ -30,15 +62,26 @@ class ResultReader:
         gpu: where the results are.
         lock: of the path that writes them.
         device: what runs the network, for messages.
+        categories: names in label order, of every result.
+        colors: RGB colour (0..255) of every category.
     """
 
-    def __init__(self, gpu: Gpu, lock: AbstractContextManager[Any], device: str) -> None:
+    def __init__(
+        self,
+        gpu: Gpu,
+        lock: AbstractContextManager[Any],
+        device: str,
+        categories: tuple[str, ...],
+        colors: tuple[tuple[int, int, int], ...],
+    ) -> None:
         self._gpu = gpu
         self._lock = lock
         self._device = device
+        self.categories = categories
+        self.colors = colors
         self._flags: PinnedMemory | None = None  # made when first needed, then used again under the lock
 
-    def fetch(self, result: DeviceMemoryResult) -> Labelled:
+    def fetch(self, result: DeviceMemoryResult) -> Result:
         """Copy a result to the host; it is the caller's for good.
 
         Raises:
@@ -50,7 +93,7 @@ class ResultReader:
                 block = result.blocks.take()
                 self._gpu.copy(block.address, result.memory.address, result.plan.size)
                 self._gpu.synchronize()
-            return labelled(block, result.plan, result.color, {}, self._device)
+            return self.result_in(block, result.plan, result.color, {})
 
     def finish(self, result: DeviceMemoryResult) -> None:
         """Wait for a result and check it; errors as for :meth:`fetch`."""
@@ -86,6 +129,25 @@ class ResultReader:
         with self._reading(result), device_errors("handing a result over"):
             self._gpu.lead(0)
 
+    def result_in(self, block: Block, layout: ResultLayout, color: ColorOrder, timings: Mapping[str, float]) -> Result:
+        """The result that was copied into ``block``, made of its memory.
+
+        Raises:
+            DeviceError: the model computed values that are not finite.
+        """
+        if block.array(layout.flags).any():
+            raise not_finite(self._device)
+        return Result(
+            labels=block.array(layout.labels),
+            probabilities=block.array(layout.planes),
+            categories=self.categories,
+            colors=self.colors,
+            color=color,
+            timings=timings,
+            picture=None if layout.picture is None else block.array(layout.picture),
+            known_confidence=None if layout.confidence is None else block.array(layout.confidence),
+        )
+
     @contextmanager
     def _reading(self, result: DeviceMemoryResult) -> Iterator[None]:
         # Also after the path was closed: copies of results outlive it.
@@ -93,23 +155,3 @@ class ResultReader:
             result.require_valid()
             with self._gpu.current():
                 yield
-
-
-def labelled(
-    block: Block, plan: ResultLayout, color: ColorOrder, timings: Mapping[str, float], device: str
-) -> Labelled:
-    """The arrays of a result that was copied into ``block``.
-
-    Raises:
-        DeviceError: the model computed values that are not finite.
-    """
-    if block.array(plan.flags).any():
-        raise not_finite(device)
-    return Labelled(
-        labels=block.array(plan.labels),
-        probabilities=block.array(plan.planes),
-        color=color,
-        timings=timings,
-        confidence=None if plan.confidence is None else block.array(plan.confidence),
-        picture=None if plan.picture is None else block.array(plan.picture),
-    )

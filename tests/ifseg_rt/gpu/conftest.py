@@ -37,7 +37,7 @@ from ifseg_rt.gpu.foreign_frame import DeviceView
 from ifseg_rt.gpu.runner import GpuRunner
 from ifseg_rt.host.preprocess import Preprocessor
 from ifseg_rt.host.refinement import refine, softmax
-from ifseg_rt.runner import Averaging, Extras
+from ifseg_rt.options import Averaging, Extras
 from ifseg_rt.upsampling.labels import upsample_confidence, upsample_labels
 
 

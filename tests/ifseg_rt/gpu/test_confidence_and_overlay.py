@@ -76,7 +76,7 @@ def test_either_alone(open_device: Any, on_host: Any) -> None:
     for confidence, overlay in ((True, None), (False, 0.4), (False, 0.0)):
         path, gpu, _ = open_device(confidence=confidence, overlay=overlay)
         found = path.run(frame, "bgr")
-        assert (found.confidence is not None, found.picture is not None) == (confidence, overlay is not None)
+        assert (found.known_confidence is not None, found.picture is not None) == (confidence, overlay is not None)
         if overlay is not None:
             np.testing.assert_array_equal(found.picture, expected.picture if overlay else frame)
         resident = path.run_on_device(frame, "bgr", None)

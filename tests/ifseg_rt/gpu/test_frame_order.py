@@ -20,7 +20,7 @@ from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.errors import DeviceError
 from ifseg_rt.gpu.layout import FLAGS, lay_out_network, lay_out_result
 from ifseg_rt.kernels.launch import Kernels
-from ifseg_rt.runner import Extras
+from ifseg_rt.options import Extras
 from ifseg_rt.upsampling.labels import upsample_confidence
 
 STEPS = ("preprocess", "finite", "softmax", "transpose", "refine", "labels")

@@ -144,7 +144,7 @@ def test_graph_on_and_off_are_equal(open_gpu: Any, sample: np.ndarray) -> None:
     for _ in range(2):
         for frame in frames:
             np.testing.assert_array_equal(recorded(frame).labels, plain(frame).labels)
-    refusal = recorded._path.graph_refusal
+    refusal = recorded._runner.graph_refusal
     assert refusal is None or refusal.strip()
 
 
@@ -218,7 +218,7 @@ def test_one_engine_for_all(models: Any, sample: np.ndarray) -> None:
     except DeviceError as error:
         pytest.skip(str(error))
     with first, second:
-        assert first._path._network._engine is second._path._network._engine
+        assert first._runner._network._engine is second._runner._network._engine
         np.testing.assert_array_equal(first(sample).labels, second(sample).labels)
         first.close()
         assert second(sample).labels.shape == sample.shape[:2]

@@ -20,10 +20,11 @@ from ifseg_rt.backends.tensorrt.shared_engines import tensor_problem
 from ifseg_rt.errors import ArtifactError, DeviceError, SourceError, UsageError
 from ifseg_rt.gpu.cuda_errors import device_errors, explain
 from ifseg_rt.gpu.foreign_frame import DeviceView, frame_of, is_on_device, stream_address
-from ifseg_rt.gpu.layout import ALIGNMENT, Region, lay_out_network, lay_out_result
+from ifseg_rt.gpu.layout import lay_out_network, lay_out_result
+from ifseg_rt.gpu.memory import ALIGNMENT, Region
 from ifseg_rt.gpu.recording import GraphPolicy, Recorder
 from ifseg_rt.gpu.results.blocks import LENT_AT_MOST, BlockPool
-from ifseg_rt.runner import Extras
+from ifseg_rt.options import Extras
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 11), (1080, 1920)])

@@ -20,7 +20,7 @@ import pytest
 from ifseg_rt.gpu.device import Gpu
 from ifseg_rt.gpu.runner import GpuRunner
 from ifseg_rt.kernels.compile import SOURCES
-from ifseg_rt.runner import Averaging, Extras
+from ifseg_rt.options import Averaging, Extras
 
 pytestmark = pytest.mark.gpu
 TESTS = runpy.run_path(str(Path(__file__).parents[3] / "ifseg_rt" / "gpu" / "test_runner_on_a_gpu.py"))

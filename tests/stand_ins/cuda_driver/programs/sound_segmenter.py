@@ -46,8 +46,8 @@ def test_labels_are_those_of_the_host(model_path: Path, scene: np.ndarray, refin
             np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
             np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-5)
             np.testing.assert_array_equal(found.picture, expected.picture)
-        assert gpu._path.graph_refusal is None
-        assert gpu._path._recorder.kept == cuda_graph
+        assert gpu._runner.graph_refusal is None
+        assert gpu._runner._recorder.kept == cuda_graph
 
 
 def test_results_on_the_gpu(model_path: Path, scene: np.ndarray) -> None:
