@@ -1,12 +1,13 @@
-"""Every command and snippet of the README is run, or, where a test cannot, its options are checked.
+"""Every command and snippet of the README and of ``docs`` is run, or, where a test cannot, its options are checked.
 
-Marks in the README, each an HTML comment on the line before the fence:
+Marks on the pages, each an HTML comment on the line before the fence:
 
 - ``<!-- ci: NAME -->``: the block sets up an environment; ``.ci/run`` takes its text from the README and runs it.
 - ``<!-- not run: REASON -->``: it needs what a test has not got; programs and options must exist all the same.
 
-All other ``console`` and ``python`` blocks are run from top to bottom in one folder that looks like a checkout, word
-for word but for one thing: adaptations take 2 steps, because their number changes only the minutes and the quality.
+All other ``console`` and ``python`` blocks are run, page after page and from top to bottom, in one folder that looks
+like a checkout, so that all pages share the models made on the way. They are run word for word but for one thing:
+adaptations take 2 steps, because their number changes only the minutes and the quality.
 """
 
 from __future__ import annotations
@@ -26,6 +27,19 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# In the order in which a reader meets them: the GPU page uses what the page about words has made.
+PAGES = (
+    "README.md",
+    "docs/words-and-checkpoints.md",
+    "docs/gpu.md",
+    "docs/command-line.md",
+    "docs/results.md",
+    "docs/architecture.md",
+    "docs/method.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+)
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>ci|not run): (?P<note>.+?) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.M | re.S
 )
@@ -35,11 +49,17 @@ _BLOCK = re.compile(
 class Block:
     """One fenced block; ``line`` is where its body starts."""
 
+    page: str
     line: int
     language: str
     mark: str
     note: str
     body: str
+
+    @property
+    def place(self) -> str:
+        """Return page and line."""
+        return f"{self.page}:{self.line}"
 
     def commands(self) -> list[list[str]]:
         """Split into words per command; continued lines are joined, comments and environment settings dropped."""
@@ -48,28 +68,32 @@ class Block:
         return [words for part in parts if (words := shlex.split(part, comments=True))]
 
 
-def blocks() -> list[Block]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str) -> list[Block]:
+    text = text_of(page)
     return [
-        Block(text[: m.start("body")].count("\n") + 1, m["language"], m["mark"] or "", m["note"] or "", m["body"])
+        Block(page, text[: m.start("body")].count("\n") + 1, m["language"], m["mark"] or "", m["note"] or "", m["body"])
         for m in _BLOCK.finditer(text)
     ]
 
 
 TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
 
-BLOCKS = blocks()
+BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUN = [block for block in BLOCKS if block.language in ("console", "python") and not block.mark]
 NOT_RUN = [block for block in BLOCKS if block.mark == "not run"]
 
 
 def name(block: Block) -> str:
-    return f"line {block.line}"
+    return block.place
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the checkout's packages and the pictures that the README talks about."""
+    """Return a folder with the checkout's packages and the pictures that the pages talk about."""
     folder = tmp_path_factory.mktemp("readme")
     for package in ("ifseg_rt", "train", "export", "benchmarks"):
         (folder / package).symlink_to(ROOT / package)
@@ -121,22 +145,22 @@ def shortened(body: str) -> str:
 def test_block_runs(block: Block, place: Path, environment: dict[str, str]) -> None:
     program = ["bash", "-euo", "pipefail", "-c"] if block.language == "console" else [sys.executable, "-c"]
     answer = run([*program, shortened(block.body)], place, environment)
-    assert answer.returncode == 0, f"README.md:{block.line}\n{block.body}\n{answer.stdout}\n{answer.stderr}"
+    assert answer.returncode == 0, f"{block.place}\n{block.body}\n{answer.stdout}\n{answer.stderr}"
 
 
 @pytest.mark.parametrize("block", NOT_RUN, ids=name)
 def test_block_that_is_not_run_names_real_options(block: Block, place: Path, environment: dict[str, str]) -> None:
     """Only our own commands are asked; what others offer is theirs to keep."""
-    assert len(block.note) > 8, f"README.md:{block.line} needs a reason why it is not run"
+    assert len(block.note) > 8, f"{block.place} needs a reason why it is not run"
     for words in block.commands():
         program, rest = our_program(words)
         if not program:
             continue
         answer = run([*program, "--help"], place, environment)
-        assert answer.returncode == 0, f"README.md:{block.line}: {shlex.join(program)} --help\n{answer.stderr}"
+        assert answer.returncode == 0, f"{block.place}: {shlex.join(program)} --help\n{answer.stderr}"
         known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", answer.stdout))
         missing = [word for word in rest if re.match(r"--?[a-z]", word) and word.split("=")[0] not in known]
-        assert not missing, f"README.md:{block.line}: {shlex.join(program)} has no {missing}"
+        assert not missing, f"{block.place}: {shlex.join(program)} has no {missing}"
 
 
 def our_program(words: list[str]) -> tuple[list[str], list[str]]:
@@ -153,35 +177,68 @@ def our_program(words: list[str]) -> tuple[list[str], list[str]]:
 def test_blocks_that_set_up_environments_are_run_by_ci() -> None:
     """CI takes the text of these blocks from the README, so both can only be the same."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    marked = [block.note for block in BLOCKS if block.mark == "ci"]
+    marked = [block.note for block in BLOCKS if block.mark == "ci" and block.page == "README.md"]
     assert sorted(marked) == sorted(re.findall(r"\$\(readme_block ([\w-]+)\)", script))
     assert {"first-run", "tests"} <= set(marked)
 
 
 def test_only_marked_blocks_install_anything() -> None:
-    installing = [block.line for block in RUN if re.search(r"\b(pip3? install|venv|uv sync)\b", block.body)]
-    assert not installing, f"README.md lines {installing}: mark the blocks with <!-- ci: NAME -->"
+    installing = [block.place for block in RUN if re.search(r"\b(pip3? install|venv|uv sync)\b", block.body)]
+    assert not installing, f"{installing}: mark the blocks with <!-- ci: NAME -->"
 
 
-def test_extras_named_in_the_readme_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_extras_and_groups_named_on_the_pages_exist() -> None:
+    text = "".join(map(text_of, PAGES))
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    known = set(re.findall(r"^(\w+) = \[", project.split("[project.optional-dependencies]")[1].split("\n[")[0], re.M))
-    named = {extra for group in re.findall(r'"(?:\.|ifseg-rt)\[([\w,]+)\]"', text) for extra in group.split(",")}
-    assert named <= known
+
+    def names(table: str) -> set[str]:
+        return set(re.findall(r"^(\w+) = \[", project.split(f"[{table}]")[1].split("\n[")[0], re.M))
+
+    named = {extra for group in re.findall(r"(?:\.|ifseg-rt)\[([\w,]+)\]", text) for extra in group.split(",")}
+    assert named <= names("project.optional-dependencies")
     assert "cpu" in named
+    groups = set(re.findall(r"--group (\w+)", text))
+    assert groups <= names("dependency-groups")
+    assert "dev" in groups
 
 
-def test_links_lead_somewhere() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text)
-    assert not [link for link in links if not (ROOT / link).exists()]
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text_of(page))
+    assert not [link for link in links if not ((ROOT / page).parent / link).exists()]
 
 
-def test_exit_codes_in_the_readme_are_those_of_the_errors() -> None:
+def test_every_page_is_tested() -> None:
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")} <= set(PAGES)
+
+
+def test_readme_is_one_page_and_its_figures_are_measured() -> None:
+    """Its figures stand in the generated tables of the results, too."""
+    text = text_of("README.md")
+    assert text.count("\n") < 120
+    rows = dict(re.findall(r"^\| (how \w+) \| (.+) \|$", text, re.M))
+    refined, plain = re.findall(r"\d+\.\d+", rows["how good"])
+    (milliseconds,) = re.findall(r"([\d.]+) ms", rows["how fast"])
+    (megabytes,) = re.findall(r"(\d+) MB", rows["how large"])
+    results = text_of("docs/results.md")
+    assert re.search(rf"^\| camvid_val \(101\) \| adapted \| on \| {refined} \|", results, re.M)
+    assert re.search(rf"^\| camvid_val \(101\) \| adapted \| off \| {plain} \|", results, re.M)
+    assert re.search(rf"^\| micro \| ifseg-rt \| fp32 \| 12 \| 512x512 \|.*\| {milliseconds} \|", results, re.M)
+    assert re.search(rf"^\| micro \| fp32 \| 12 \| 512x512 \| {megabytes} \|", results, re.M)
+
+
+def test_every_option_of_the_command_is_documented(place: Path, environment: dict[str, str]) -> None:
+    answer = run(["ifseg-rt", "--help"], place, environment)
+    options = set(re.findall(r"^  (?:-\w(?: \w+)?, )?(--[a-z][\w-]*)", answer.stdout, re.M)) - {"--help", "--version"}
+    text = text_of("docs/command-line.md")
+    assert len(options) > 10
+    assert not [option for option in options if f"{option}" not in text]
+
+
+def test_documented_exit_codes_are_those_of_the_errors() -> None:
     from ifseg_rt import errors
 
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = text_of("docs/command-line.md")
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.M)}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.IfsegError)]
     raised = {kind.exit_code for kind in kinds}

