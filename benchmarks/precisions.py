@@ -95,7 +95,8 @@ def _key(model: IFSegModel, data: PictureSet, pictures: int, size: tuple[int, in
 
 def _compare(model: IFSegModel, path: Path, size: tuple[int, int], precision: str, pictures: Path) -> dict[str, Any]:
     """Export, and what the export itself measured."""
-    from export.products.onnx_model import ExportSettings, export_model
+    from export.products.onnx_model import export_model
+    from export.settings import ExportSettings
 
     def say(stage: str) -> None:
         sys.stderr.write(f"{precision}: {stage} ...\n")

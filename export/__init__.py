@@ -63,7 +63,8 @@ def export_onnx(
         >>> from train import load_model
         >>> artifact = export_onnx(load_model("micro", "sky, road, tree"), "model.onnx", size=(384, 512))
     """
-    from export.products.onnx_model import ExportSettings, export_model
+    from export.products.onnx_model import export_model
+    from export.settings import ExportSettings
 
     smallest, largest = (None, batch) if isinstance(batch, int) else batch
     smallest = None if smallest == largest else smallest  # (3, 3) leaves nothing open

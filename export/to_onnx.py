@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from export.products.onnx_model import ExportSettings, check_target, export_model
+    from export.products.onnx_model import check_target, export_model
+    from export.settings import ExportSettings
     from train.image_size import parse_size
 
     smallest_batch, batch = parse_batch(options.batch)

@@ -26,7 +26,7 @@ from ifseg_rt.errors import UsageError
 if TYPE_CHECKING:
     from export.frozen.precision import Precision
     from export.products.engine import MadeEngine, Workbench
-    from export.products.onnx_model import ExportSettings
+    from export.settings import ExportSettings
 
 _DEFAULT_SIZE = "512"
 _DEFAULT_PRECISION = "fp16"
@@ -128,7 +128,7 @@ def _from_onnx(options: argparse.Namespace, bench: Workbench) -> MadeEngine:
 
 def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[MadeEngine]:
     from export.products.engine import check_engine_target, engine_from_model
-    from export.products.onnx_model import ExportSettings
+    from export.settings import ExportSettings
     from train.image_size import parse_size
 
     precision = _IN_GRAPHS[options.precision or _DEFAULT_PRECISION]

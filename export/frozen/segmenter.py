@@ -232,7 +232,7 @@ class FrozenSegmenter(nn.Module):
         return F.linear(self.decoder_norm(rows), self.categories)
 
     def _neighbours(self, features: Tensor) -> Tensor:
-        """Most similar patches by cosine (spec 9, steps 1 and 2), int64 ``[B, n, K]``."""
+        """Most similar patches by cosine (spec 9, step 2), int64 ``[B, n, K]``."""
         features = features.float()
         unit = features / torch.linalg.vector_norm(features, dim=-1, keepdim=True).clamp(min=1e-12)
         unit = per_picture(unit, self.patches)

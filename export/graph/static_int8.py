@@ -10,15 +10,10 @@ Which layers: those of :mod:`export.graph.dynamic_int8`, for the same reasons. E
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from export.frozen.precision import LowLinear
 from export.graph.edit import add_constant, input_of, insert_before, linear_layers
 from ifseg_rt.errors import ExportError
 
@@ -26,65 +21,11 @@ if TYPE_CHECKING:
     import onnx_ir
     from numpy.typing import NDArray
 
-    from train.models.ofa.model import IFSegModel
-
 # Beside a parameter's name: what the rest of the graph reads instead of it.
 WIDENED = "_wide"
 _LARGEST = 127
 # The smallest float16 with all its digits.
 _SMALLEST_SCALE = 2.0**-14
-
-
-def measure_ranges(model: IFSegModel, size: tuple[int, int], pictures: Path | None) -> dict[str, float]:
-    """Ranges for a model at an input size, see :func:`input_ranges`.
-
-    Args:
-        model: in evaluation mode on the CPU, its vocabulary set.
-        size: input height and width in pixels.
-        pictures: folder to take them from; ``None`` for synthetic pictures.
-
-    Raises:
-        SourceError: the pictures cannot be read.
-    """
-    from export.frozen.segmenter import FrozenSegmenter
-    from export.pictures import calibration_pictures
-    from export.sidecar import preprocess_of
-    from ifseg_rt.host.preprocess import Preprocessor
-
-    prepare = Preprocessor(preprocess_of(model.config, size))
-    shown = calibration_pictures(pictures)
-    # As tables the biases are ready; what comes after the network is left out.
-    wide = FrozenSegmenter(model, size, neighbours=1, rounds=0, biases="tables")
-    return input_ranges(wide, (torch.from_numpy(prepare(frame, "bgr")) for _, frame in shown))
-
-
-def input_ranges(module: nn.Module, images: Iterable[Tensor]) -> dict[str, float]:
-    """Largest absolute input of every linear layer.
-
-    Args:
-        module: a frozen module in float32.
-        images: normalised pictures ``[B, 3, H, W]``.
-
-    Returns:
-        By name of the layer within the module.
-    """
-    ranges: dict[str, float] = {}
-
-    def watch(name: str, layer: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            ranges[name] = max(ranges.get(name, 0.0), inputs[0].abs().max().item())
-
-        return layer.register_forward_pre_hook(look)
-
-    handles = [watch(name, layer) for name, layer in module.named_modules() if isinstance(layer, LowLinear)]
-    try:
-        with torch.no_grad():
-            for image in images:
-                module(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return ranges
 
 
 def quantise_statically(model: onnx_ir.Model, ranges: dict[str, float]) -> int:

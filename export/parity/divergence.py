@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from export.frozen.segmenter import FrozenSegmenter
     from export.pictures import Picture
-    from export.products.onnx_model import ExportSettings
+    from export.settings import ExportSettings
     from train.models.ofa.model import IFSegModel
 
 Activations = dict[str, "NDArray[np.float32]"]
@@ -74,7 +74,7 @@ def explain_divergence(model: IFSegModel, settings: ExportSettings, picture: Pic
     Raises:
         IfsegError: the model cannot be frozen or written.
     """
-    from export.products.onnx_model import freeze_model
+    from export.freeze_model import freeze_model
     from export.sidecar import preprocess_of
 
     image = Preprocessor(preprocess_of(model.config, settings.size))(picture[1], "bgr")

@@ -19,9 +19,9 @@ from export.parity.graph import (
     DECIDED_MARGIN,
     LABEL_TOLERANCE,
     RELATIVE_TOLERANCE,
-    LogitErrors,
     ParityError,
 )
+from export.parity.logit_errors import LogitErrors
 from ifseg_rt.artifact.sidecar import Parity, Preprocess
 from ifseg_rt.host.preprocess import Preprocessor
 from ifseg_rt.machine import Machine

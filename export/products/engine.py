@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from export.freeze_model import freeze_model
 from export.parity.graph import ParityError
 from export.pictures import parity_pictures
-from export.products.onnx_model import ExportSettings, check_target, export_model, freeze_model
+from export.products.onnx_model import check_target, export_model
+from export.settings import ExportSettings
 from ifseg_rt.artifact.file_kinds import ENGINE_SUFFIXES
 from ifseg_rt.artifact.sidecar import read_artifact, sidecar_path
 from ifseg_rt.errors import ExportError, IfsegError, UsageError

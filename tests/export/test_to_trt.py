@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from export.parity import graph as parity
-from export.products.onnx_model import ExportSettings, export_model
+from export.products.onnx_model import export_model
+from export.settings import ExportSettings
 from export.to_trt import main
 from ifseg_rt import Segmenter
 from ifseg_rt.artifact.sidecar import read_artifact

@@ -15,7 +15,8 @@ from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import default_opset, write_onnx
 from export.parity.graph import RELATIVE_TOLERANCE, ParityReport, measure_parity
 from export.pictures import textured_picture
-from export.products.onnx_model import ExportSettings, export_model
+from export.products.onnx_model import export_model
+from export.settings import ExportSettings
 from export.sidecar import preprocess_of
 from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.errors import ExportError, UsageError

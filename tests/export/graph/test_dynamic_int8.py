@@ -21,7 +21,8 @@ from export.graph.dynamic_int8 import LARGEST_WEIGHT, quantise_linears, quantise
 from export.graph.writer import FUSED_OPSET, default_opset, write_onnx
 from export.parity.graph import RELATIVE_TOLERANCE, ParityReport
 from export.pictures import textured_picture
-from export.products.onnx_model import ExportSettings, export_model
+from export.products.onnx_model import export_model
+from export.settings import ExportSettings
 from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.errors import ExportError, UsageError
 from train.models.ofa.model import IFSegModel

@@ -13,12 +13,13 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from export.calibration import input_ranges
 from export.frozen.segmenter import FrozenSegmenter
-from export.graph.static_int8 import input_ranges
 from export.graph.writer import write_onnx
 from export.parity.graph import RELATIVE_TOLERANCE
 from export.pictures import calibration_pictures, textured_picture
-from export.products.onnx_model import Exported, ExportSettings, export_model
+from export.products.onnx_model import Exported, export_model
+from export.settings import ExportSettings
 from ifseg_rt.errors import ExportError, SourceError, UsageError
 from train.models.ofa.model import IFSegModel
 

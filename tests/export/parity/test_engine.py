@@ -13,6 +13,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from export.freeze_model import freeze_model
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import write_onnx
 from export.parity.divergence import (
@@ -24,7 +25,8 @@ from export.parity.divergence import (
 from export.parity.engine import EngineReport, Runner, Scores, compare_engine, run_model, run_module, why_not_compared
 from export.parity.graph import RELATIVE_TOLERANCE, ParityError
 from export.pictures import Picture, textured_picture
-from export.products.onnx_model import ExportSettings, export_model, freeze_model
+from export.products.onnx_model import export_model
+from export.settings import ExportSettings
 from export.sidecar import preprocess_of
 from ifseg_rt.artifact.sidecar import file_record
 from ifseg_rt.machine import Gpu, Machine

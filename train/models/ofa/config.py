@@ -33,7 +33,7 @@ class ModelConfig:
         vocab_size: rows of the token embedding table.
         max_text_positions: rows of the text position table [5].
         image_bucket: side of the image position table, 42 [5].
-        grid: side of the native patch grid, 32 [header].
+        grid: side of the native patch grid, 32 [0].
         token_bucket: half the number of relative text buckets [5].
         attn_scale_factor: queries are scaled by ``(factor * d) ** -0.5`` [6].
         dropout: dropout in adaptation [11.4].
