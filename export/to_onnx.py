@@ -29,7 +29,7 @@ standard output: one line of JSON: artifact, sidecar, bytes, size, grid, categor
 
 exit codes:
   0  done                                              6  the export failed or computes something else
-  2  arguments that cannot be meant                    7  checkpoint missing, foreign or unfit
+  2  invalid arguments                                 7  checkpoint missing, foreign or unfit
   3  pictures of the parity check missing or broken    8  categories missing, duplicate or unknown
   130 interrupted, 143 terminated (nothing is written)
 """

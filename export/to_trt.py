@@ -55,7 +55,7 @@ can run it.
 
 exit codes:
   0  done                                              6  export or build failed, or computes something else
-  2  arguments that cannot be meant                    7  checkpoint missing, foreign or unfit
+  2  invalid arguments                                 7  checkpoint missing, foreign or unfit
   3  pictures of the parity check missing or broken    8  categories missing, duplicate or unknown
   4  exported model or its sidecar missing or unfit    130 interrupted, 143 terminated (of the engine at work nothing
   5  no TensorRT, or no GPU where one is needed            is written; those finished before it stay)
