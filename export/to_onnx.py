@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from export.arguments import (
-    CommandParser,
     add_model_arguments,
     default_target,
     given,
     require_packages,
-    run_command,
     wanted_categories,
 )
-from export.batch import parse_batch
+from ifseg_rt.cli.exit_codes import parse, run_command
+from ifseg_rt.cli.values import parse_batch, parse_size
 
 _DEFAULT_SIZE = "512"
 
@@ -37,13 +36,11 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; never raises for anything a user can meet."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(lambda: _run(_parser().parse_args(arguments)), debug="--debug" in arguments)
+    return run_command(lambda given: _run(parse(_parser(), given)), arguments)
 
 
 def _run(options: argparse.Namespace) -> None:
     from export.products.onnx_model import ExportSettings, check_target, export_model
-    from train.image_size import parse_size
 
     smallest_batch, batch = parse_batch(options.batch)
     settings = ExportSettings(
@@ -102,7 +99,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
+    parser = argparse.ArgumentParser(
         prog="python -m export.to_onnx",
         description="Writes a model with its categories and its input size baked in: model.onnx and model.json.",
         epilog=_EPILOG,

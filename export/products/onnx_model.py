@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.batch import check_batch
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact, sidecar_path, write_artifact
+from ifseg_rt.cli.values import check_batch
 from ifseg_rt.errors import ExportError, UsageError
 
 if TYPE_CHECKING:

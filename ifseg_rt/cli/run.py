@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> None:
             found = find_sources(options.sources)
             sources = list(found.found)
             if found.ignored:
-                console.note(f"skipped {found.ignored} files: not pictures or videos")
+                files = "1 file" if found.ignored == 1 else f"{found.ignored} files"
+                console.note(f"skipped {files}: not pictures or videos")
         if len(sources) == 1:
             # Before minutes of adaptation: a camera that is not there should be known at once.
             stack.enter_context(closing(sources[0]))
