@@ -1,12 +1,9 @@
-"""What every benchmark command shares: how it fails and how it shows progress."""
+"""What every benchmark command shares: how it fails, and the options of timings."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ifseg_rt.cli import exit_codes
 from ifseg_rt.cli.values import natural, positive
@@ -28,10 +25,3 @@ def add_timing_options(parser: ArgumentParser) -> None:
     parser.add_argument("--warmup", type=natural, default=3, help="frames before the timing starts")
     parser.add_argument("--seconds", type=float, help="begin no frame after so many seconds, but time at least three")
     parser.add_argument("--threads", type=positive, help="threads of the run time (default: its own choice)")
-
-
-def progress_bar() -> Progress:
-    """Return a progress bar on stderr that vanishes when done and stays away where there is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -21,7 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.command import progress_bar, run_command
+from benchmarks.command import run_command
+from ifseg_rt.cli.progress_bar import progress_bar
 from ifseg_rt.cli.values import natural, positive
 
 if TYPE_CHECKING:

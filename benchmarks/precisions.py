@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.command import progress_bar, run_command
+from benchmarks.command import run_command
 from benchmarks.records.store import RecordFile
+from ifseg_rt.cli.progress_bar import progress_bar
 from ifseg_rt.cli.values import positive
 from ifseg_rt.errors import UsageError
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ifseg_rt.cli.progress_bar import progress_bar
 from ifseg_rt.stream.observer import Observer
 
 if TYPE_CHECKING:
@@ -99,20 +100,7 @@ class _SourceProgress:
             self._console.note(self._summary())
 
     def _start_bar(self) -> None:
-        from rich.console import Console as Terminal
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),  # file names may hold [brackets]
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-            console=Terminal(stderr=True),
-            transient=True,
-            # JSON lines for a terminal go above the bar; for a file or a pipe they must stay untouched.
-            redirect_stdout=sys.stdout.isatty(),
-        )
+        self._bar = progress_bar("{task.fields[speed]}")
         self._task = self._bar.add_task(self._source.name, total=self._total, speed="")
         self._bar.start()
 

@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.cli.console import Console, log_to
 from ifseg_rt.errors import UsageError
 from ifseg_rt.native_noise import quiet_environment
+
+if TYPE_CHECKING:
+    from ifseg_rt.sinks.window import Window
 
 
 def run(options: argparse.Namespace) -> None:
@@ -162,7 +165,7 @@ def _why_no_window(options: argparse.Namespace) -> str | None:
     return "" if options.no_window else why_no_window()
 
 
-def _window(console: Console, why_not: str | None, *, saves: bool) -> Any:  # noqa: ANN401
+def _window(console: Console, why_not: str | None, *, saves: bool) -> Window | None:
     from ifseg_rt.sinks.window import Window
 
     if why_not is None:
