@@ -1,15 +1,12 @@
-"""What every benchmark command shares: how it fails and how it shows progress."""
+"""What every benchmark command shares: how it fails, and the options of timings."""
 
 from __future__ import annotations
 
-import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, IfsegError
+from ifseg_rt.cli import exit_codes
+from ifseg_rt.cli.values import natural, positive
 
 
 def run_command(parser: ArgumentParser, work: Callable[[Namespace], None], argv: Sequence[str] | None) -> int:
@@ -18,18 +15,7 @@ def run_command(parser: ArgumentParser, work: Callable[[Namespace], None], argv:
     ``--debug`` is added to the parser and lets the traceback through.
     """
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    options = parser.parse_args(argv)
-    try:
-        work(options)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return INTERRUPTED_EXIT_CODE
-    except IfsegError as error:
-        if options.debug:
-            raise
-        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
-        return error.exit_code
-    return 0
+    return exit_codes.run_command(lambda given: work(exit_codes.parse(parser, given)), argv)
 
 
 def add_timing_options(parser: ArgumentParser) -> None:
@@ -39,30 +25,3 @@ def add_timing_options(parser: ArgumentParser) -> None:
     parser.add_argument("--warmup", type=natural, default=3, help="frames before the timing starts")
     parser.add_argument("--seconds", type=float, help="begin no frame after so many seconds, but time at least three")
     parser.add_argument("--threads", type=positive, help="threads of the run time (default: its own choice)")
-
-
-def positive(text: str) -> int:
-    """Read an option that counts something there must be one of."""
-    return _at_least(1, text)
-
-
-def natural(text: str) -> int:
-    """Read an option that counts something there may be none of."""
-    return _at_least(0, text)
-
-
-def _at_least(least: int, text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise ArgumentTypeError(f"expected a whole number, found {text!r}") from None
-    if number < least:
-        raise ArgumentTypeError(f"expected at least {least}, found {number}")
-    return number
-
-
-def progress_bar() -> Progress:
-    """Return a progress bar on stderr that vanishes when done and stays away where there is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

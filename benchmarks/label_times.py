@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.command import positive, run_command
+from benchmarks.command import run_command
+from ifseg_rt.cli.values import positive
 from ifseg_rt.errors import IfsegError
 
 if TYPE_CHECKING:

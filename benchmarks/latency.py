@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import get_args
 
-from benchmarks.command import add_timing_options, positive, run_command
+from benchmarks.command import add_timing_options, run_command
 from benchmarks.making.children import MeasurementError
 from benchmarks.making.made_models import MadeModels
 from benchmarks.records.machine import machine_name, usable_cores
@@ -25,8 +25,8 @@ from benchmarks.records.store import RecordFile
 from benchmarks.records.tables import latency_tables
 from benchmarks.speed.measurement import Measurement, Size, Way, carry_out, read_finished
 from benchmarks.speed.sweeps import SWEEPS, Sweep, sweep_values
+from ifseg_rt.cli.values import parse_size, positive
 from ifseg_rt.errors import IfsegError, UsageError
-from train.image_size import parse_size
 
 RESULTS = Path(__file__).with_name("results")
 _WAYS: dict[str, Way] = {"onnxruntime": "segmenter", "torch": "plain"}

@@ -21,7 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.command import natural, positive, progress_bar, run_command
+from benchmarks.command import run_command
+from ifseg_rt.cli.progress_bar import progress_bar
+from ifseg_rt.cli.values import natural, positive
 
 if TYPE_CHECKING:
     from benchmarks.datasets.picture_set import LabelledPicture, PictureSet

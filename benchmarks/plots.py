@@ -21,8 +21,8 @@ from benchmarks.latency import RESULTS
 from benchmarks.records.chart import Curve, draw_chart
 from benchmarks.records.store import Record, failed, key_text, latest, read_records
 from benchmarks.speed.sweeps import SWEEPS
+from ifseg_rt.cli.values import parse_size
 from ifseg_rt.errors import SourceError
-from train.image_size import parse_size
 
 _WAYS = {"batch": "session", "streams": "streams"}
 _FEWEST_POINTS = 2

@@ -17,8 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.command import positive, progress_bar, run_command
+from benchmarks.command import run_command
 from benchmarks.records.store import RecordFile
+from ifseg_rt.cli.progress_bar import progress_bar
+from ifseg_rt.cli.values import positive
 from ifseg_rt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def _measure(options: Namespace) -> None:
     from benchmarks.quality.models import check_categories
     from benchmarks.records.tables import machines, precisions_table
     from ifseg_rt.cli.make_model import DEFAULT_SIZE
-    from train.image_size import parse_size
+    from ifseg_rt.cli.values import parse_size
     from train.load import load_model
 
     size = parse_size(options.size) if options.size else DEFAULT_SIZE

@@ -1,38 +1,18 @@
-"""What the commands of this package have in common: errors become exit codes, SIGTERM ends them cleanly."""
+"""What the commands of this package have in common: options, defaults, and packages that they need."""
 
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
-from collections.abc import Callable
 from importlib import util
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, ExportError, IfsegError, UsageError
+from ifseg_rt.errors import ExportError
 
 if TYPE_CHECKING:
     from train.words.vocabulary import Vocabulary
 
 _NEEDED = ("torch", "onnx", "onnxscript", "onnxruntime")
-
-
-class CommandParser(argparse.ArgumentParser):
-    """Raises what cannot be parsed instead of ending the process."""
-
-    def error(self, message: str) -> NoReturn:
-        """See :meth:`argparse.ArgumentParser.error`.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(message, hint=f"{self.prog} --help")
-
-
-class TerminatedError(KeyboardInterrupt):
-    """The process was asked to end with SIGTERM."""
 
 
 def require_packages() -> None:
@@ -82,44 +62,3 @@ def default_target(source: str, suffix: str) -> Path:
 def given(value: int | None, default: int) -> int:
     """An argument that was left out, and may be zero where it was not."""
     return default if value is None else value
-
-
-def run_command(work: Callable[[], None], *, debug: bool) -> int:
-    """Does ``work`` and returns the exit code; never raises for anything a user can meet, unless ``debug``."""
-    try:
-        _end_cleanly_on_sigterm()
-        work()
-    except SystemExit as error:  # --help
-        return int(error.code or 0)
-    except TerminatedError:
-        return _failed("terminated", None, 128 + signal.SIGTERM)
-    except KeyboardInterrupt:
-        return _failed("interrupted", None, INTERRUPTED_EXIT_CODE)
-    except IfsegError as error:
-        if debug:
-            raise
-        return _failed(f"error: {error}", error.hint, error.exit_code)
-    except Exception as error:
-        if debug:
-            raise
-        return _failed(
-            f"error: unexpected {type(error).__name__}: {error}", "run it again with --debug for the traceback", 1
-        )
-    return 0
-
-
-def _failed(message: str, hint: str | None, code: int) -> int:
-    sys.stderr.write(message + "\n")
-    if hint is not None:
-        sys.stderr.write(f"hint: {hint}\n")
-    return code
-
-
-def _end_cleanly_on_sigterm() -> None:
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise TerminatedError
-
-    try:
-        signal.signal(signal.SIGTERM, end)  # otherwise half-written files would stay
-    except ValueError:
-        return  # not the main thread: the caller owns the signals

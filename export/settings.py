@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.batch import check_batch
+from ifseg_rt.cli.values import check_batch
 from ifseg_rt.errors import UsageError
 
 if TYPE_CHECKING:

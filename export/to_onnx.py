@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from export.arguments import (
-    CommandParser,
     add_model_arguments,
     default_target,
     given,
     require_packages,
-    run_command,
     wanted_categories,
 )
-from export.batch import parse_batch
+from ifseg_rt.cli.exit_codes import parse, run_command
+from ifseg_rt.cli.values import parse_batch, parse_size
 
 _DEFAULT_SIZE = "512"
 
@@ -29,7 +28,7 @@ standard output: one line of JSON: artifact, sidecar, bytes, size, grid, categor
 
 exit codes:
   0  done                                              6  the export failed or computes something else
-  2  arguments that cannot be meant                    7  checkpoint missing, foreign or unfit
+  2  invalid arguments                                 7  checkpoint missing, foreign or unfit
   3  pictures of the parity check missing or broken    8  categories missing, duplicate or unknown
   130 interrupted, 143 terminated (nothing is written)
 """
@@ -37,14 +36,12 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; never raises for anything a user can meet."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(lambda: _run(_parser().parse_args(arguments)), debug="--debug" in arguments)
+    return run_command(lambda given: _run(parse(_parser(), given)), arguments)
 
 
 def _run(options: argparse.Namespace) -> None:
     from export.products.onnx_model import check_target, export_model
     from export.settings import ExportSettings
-    from train.image_size import parse_size
 
     smallest_batch, batch = parse_batch(options.batch)
     settings = ExportSettings(
@@ -103,7 +100,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
+    parser = argparse.ArgumentParser(
         prog="python -m export.to_onnx",
         description="Writes a model with its categories and its input size baked in: model.onnx and model.json.",
         epilog=_EPILOG,

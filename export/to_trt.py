@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.arguments import (
-    CommandParser,
     add_model_arguments,
     default_target,
     given,
     require_packages,
-    run_command,
     wanted_categories,
 )
-from export.batch import parse_batch
+from ifseg_rt.cli.exit_codes import parse, run_command
+from ifseg_rt.cli.values import parse_batch, parse_size
 from ifseg_rt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ can run it.
 
 exit codes:
   0  done                                              6  export or build failed, or computes something else
-  2  arguments that cannot be meant                    7  checkpoint missing, foreign or unfit
+  2  invalid arguments                                 7  checkpoint missing, foreign or unfit
   3  pictures of the parity check missing or broken    8  categories missing, duplicate or unknown
   4  exported model or its sidecar missing or unfit    130 interrupted, 143 terminated (of the engine at work nothing
   5  no TensorRT, or no GPU where one is needed            is written; those finished before it stay)
@@ -64,8 +63,7 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; never raises for anything a user can meet."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(lambda: _run(_parser().parse_args(arguments)), debug="--debug" in arguments)
+    return run_command(lambda given: _run(parse(_parser(), given)), arguments)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -129,7 +127,6 @@ def _from_onnx(options: argparse.Namespace, bench: Workbench) -> MadeEngine:
 def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[MadeEngine]:
     from export.products.engine import check_engine_target, engine_from_model
     from export.settings import ExportSettings
-    from train.image_size import parse_size
 
     precision = _IN_GRAPHS[options.precision or _DEFAULT_PRECISION]
     sizes = list(dict.fromkeys(parse_size(text) for text in options.size or [_DEFAULT_SIZE]))
@@ -194,7 +191,7 @@ def _result(made: MadeEngine) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     from ifseg_rt.cli.rebuild import add_build_arguments
 
-    parser = CommandParser(
+    parser = argparse.ArgumentParser(
         prog="python -m export.to_trt",
         description="Builds an engine for NVIDIA GPUs from a checkpoint or from an exported model.",
         epilog=_EPILOG,

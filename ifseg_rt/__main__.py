@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ifseg_rt.cli.arguments import main
+from ifseg_rt.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -22,7 +22,7 @@ class IfsegError(Exception):
 
 
 class UsageError(IfsegError):
-    """An option or an argument that cannot be meant."""
+    """An option or an argument that is invalid."""
 
     exit_code = 2
 

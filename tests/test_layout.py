@@ -149,7 +149,6 @@ ROWS: dict[str, list[set[str]]] = {
         {"load", "pretraining"},
         {"adaptation"},
         {"checkpoints"},
-        {"loaded_model"},
         {"models"},
         {"words"},
     ],

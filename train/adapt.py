@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, DeviceError, IfsegError, UsageError
+from ifseg_rt.cli.exit_codes import parse, run_command
+from ifseg_rt.cli.values import parse_size
+from ifseg_rt.errors import DeviceError, IfsegError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
     from train.adaptation.loop import Adaptation, Progress
 
-_EPILOG = """exit codes: 0 done, 1 a file could not be written, 2 usage, 5 device or its memory, 7 checkpoint,
-8 categories, 130 interrupted (go on with --resume).
+_EPILOG = """exit codes: 0 done, 1 a file could not be written, or a bug, 2 invalid arguments, 5 device or its memory,
+7 checkpoint, 8 categories, 130 interrupted, 143 terminated (after either go on with --resume).
 Several GPUs: torchrun --nproc-per-node N -m train.adapt ..."""
 
 
@@ -83,7 +85,6 @@ def run(args: argparse.Namespace) -> None:
     from train.adaptation.interrupt import interrupt_held_back
     from train.adaptation.loop import Adaptation, AdaptationConfig
     from train.adaptation.progress import training_progress
-    from train.image_size import parse_size
 
     config = AdaptationConfig(args.steps, args.batch_size, args.lr, args.seed)
     height, width = parse_size(args.image_size)
@@ -117,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
                 if leader:
                     with interrupt_held_back():  # an impatient second Ctrl-C
                         _save_resume(adaptation, resume_file)
-                        sys.stderr.write(f"interrupted at step {adaptation.step}; go on with --resume\n")
+                        sys.stderr.write(f"stopped at step {adaptation.step}; go on with --resume\n")
                 raise
         if leader:
             _save_result(adaptation, args, (height, width))
@@ -218,18 +219,18 @@ def _out_of_memory(error: MemoryError | RuntimeError) -> DeviceError | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    args = build_parser().parse_args(argv)
+    return run_command(_main, argv)
+
+
+def _main(argv: list[str]) -> None:
+    args = parse(build_parser(), argv)
     try:
         run(args)
-    except KeyboardInterrupt:
-        return INTERRUPTED_EXIT_CODE
-    except (IfsegError, MemoryError, RuntimeError) as error:
-        failure = error if isinstance(error, IfsegError) else _out_of_memory(error)
-        if args.debug or failure is None:
+    except (MemoryError, RuntimeError) as error:
+        failure = None if args.debug else _out_of_memory(error)
+        if failure is None:
             raise
-        sys.stderr.write(f"error: {failure}\n" + (f"hint: {failure.hint}\n" if failure.hint else ""))
-        return failure.exit_code
-    return 0
+        raise failure from error
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ifseg_rt.errors import CheckpointError, IfsegError
+from ifseg_rt.cli.exit_codes import parse, run_command
+from ifseg_rt.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ STAGE_ONE_STEPS, STAGE_ONE_LR = 1500, 2e-3
 STAGE_TWO_STEPS, STAGE_TWO_LR = 1200, 6e-4
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train.pretrain", description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with msrc_v2, labelme_facade, idd_lite, ...")
     parser.add_argument("--scratch", type=Path, required=True, help="folder for 14 GB of cached features")
@@ -32,7 +33,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--stage-two-steps", type=int, default=STAGE_TWO_STEPS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser.parse_args(argv)
+    return parser
 
 
 def initial_model(seed: int) -> IFSegModel:
@@ -119,15 +120,10 @@ def pretrain(args: argparse.Namespace, say: Callable[[str], None]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
-    try:
-        pretrain(args, lambda text: sys.stderr.write(text + "\n") and None)
-    except IfsegError as error:
-        if args.debug:
-            raise
-        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
-        return error.exit_code
-    return 0
+    """Entry point; returns the exit code."""
+    return run_command(
+        lambda given: pretrain(parse(build_parser(), given), lambda text: sys.stderr.write(text + "\n") and None), argv
+    )
 
 
 if __name__ == "__main__":

@@ -22,16 +22,16 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.command import add_timing_options, positive, run_command
+from benchmarks.command import add_timing_options, run_command
 from benchmarks.gpu.items import KINDS, PATHS, Item, plan
 from benchmarks.gpu.measure import GpuMeasurements
 from benchmarks.gpu.tables import adaptation_table, gpu_table, kernel_table
 from benchmarks.latency import RESULTS
 from benchmarks.records.store import RecordFile, failed
 from benchmarks.records.tables import machines
+from ifseg_rt.cli.values import parse_size, positive
 from ifseg_rt.errors import DeviceError
 from ifseg_rt.machine import Machine, this_machine
-from train.image_size import parse_size
 
 _MODELS = ("tiny", "base", "large")
 _SIZES = ("512", "384x640")

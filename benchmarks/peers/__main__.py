@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import add_timing_options, positive, run_command
+from benchmarks.command import add_timing_options, run_command
 from benchmarks.latency import RESULTS
 from benchmarks.making.children import MeasurementError, measure
 from benchmarks.making.made_models import MadeModels
@@ -29,8 +29,8 @@ from benchmarks.records.machine import machine_name
 from benchmarks.records.store import Record, RecordFile
 from benchmarks.records.tables import machines, peers_table
 from benchmarks.speed.measurement import Measurement, carry_out
+from ifseg_rt.cli.values import parse_size, positive
 from ifseg_rt.errors import IfsegError, UsageError
-from train.image_size import parse_size
 
 _BACKENDS = ("onnxruntime", "torch")
 

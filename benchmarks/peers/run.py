@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.command import add_timing_options, positive, run_command
+from benchmarks.command import add_timing_options, run_command
 from benchmarks.peers.facts import PEERS
+from ifseg_rt.cli.values import parse_size, positive
 from ifseg_rt.errors import ExportError
-from train.image_size import parse_size
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ifseg_rt.cli.values import parse_size
 from ifseg_rt.errors import UsageError
-from train.image_size import parse_size
 
 Sweep = Literal["size", "classes", "threads", "batch", "streams"]
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ifseg_rt.cli.console import Console
+from ifseg_rt.cli.console import Console, log_to
 from ifseg_rt.errors import UsageError
 from ifseg_rt.native_noise import quiet_environment
+
+if TYPE_CHECKING:
+    from ifseg_rt.sinks.window import Window
 
 
 def run(options: argparse.Namespace) -> None:
@@ -45,7 +47,8 @@ def run(options: argparse.Namespace) -> None:
             found = find_sources(options.sources)
             sources = list(found.found)
             if found.ignored:
-                console.note(f"left out, being neither pictures nor videos: {found.ignored} files")
+                files = "1 file" if found.ignored == 1 else f"{found.ignored} files"
+                console.note(f"skipped {files}: not pictures or videos")
         if len(sources) == 1:
             # Before minutes of adaptation: a camera that is not there should be known at once.
             stack.enter_context(closing(sources[0]))
@@ -90,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
             # The reader of our lines (head, say) has seen enough. Python would complain when flushing at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
-        if window is not None and sources[-1].kind == "picture" and sys.stdin.isatty():
+        if window is not None and sources[-1].is_still and sys.stdin.isatty():
             console.note("press any key in the window to close it")
             window.hold()
 
@@ -110,13 +113,13 @@ def _check_together(options: argparse.Namespace) -> None:
         if value is not None
     ]
     if len(asked) > 1:
-        raise UsageError(f"{' and '.join(asked)} exclude each other")
+        raise UsageError(f"{' and '.join(asked)} cannot be combined")
     if options.rebuild and options.model is None:
-        raise UsageError("--rebuild only has a meaning with --model model.engine")
+        raise UsageError("--rebuild needs --model model.engine")
     wants_words = options.categories is not None or options.categories_file is not None
     for name, value in (("--size", options.size), ("--steps", options.steps)):
         if value is not None and not wants_words:
-            raise UsageError(f"{name} only has a meaning with --categories: an exported model has its own")
+            raise UsageError(f"{name} needs --categories: an exported model has its own")
 
 
 def _model(options: argparse.Namespace, console: Console) -> Path:
@@ -163,7 +166,7 @@ def _why_no_window(options: argparse.Namespace) -> str | None:
     return "" if options.no_window else why_no_window()
 
 
-def _window(console: Console, why_not: str | None, *, saves: bool) -> Any:  # noqa: ANN401
+def _window(console: Console, why_not: str | None, *, saves: bool) -> Window | None:
     from ifseg_rt.sinks.window import Window
 
     if why_not is None:
@@ -183,24 +186,3 @@ def _line_writer() -> Callable[[Mapping[str, Any]], None]:
 def _named(device: str, gpu: int | None) -> str:
     names = {"cpu": "the CPU", "cuda": "the GPU (CUDA)", "tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
     return names.get(device, device) + (f", GPU {gpu}" if gpu else "")
-
-
-class _ConsoleHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._talk = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.WARNING:
-            self._talk.warn(record.getMessage())
-        else:
-            self._talk.note(f"{record.name}: {record.getMessage()}")
-
-
-def log_to(console: Console, *, debug: bool) -> None:
-    """Show what the package logs: warnings always, everything with ``debug``."""
-    logger = logging.getLogger("ifseg_rt")
-    for handler in [handler for handler in logger.handlers if isinstance(handler, _ConsoleHandler)]:
-        logger.removeHandler(handler)
-    logger.addHandler(_ConsoleHandler(console))
-    logger.setLevel(logging.DEBUG if debug else logging.WARNING)

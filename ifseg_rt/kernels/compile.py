@@ -1,15 +1,9 @@
-"""Compile the kernels with NVRTC, keep the machine code in the user's cache folder, or compile ahead of time.
-
-``python -m ifseg_rt.kernels.compile`` compiles every kernel for every target without a GPU or a driver.
-"""
+"""Compiles the kernels with NVRTC and keeps the machine code in the user's cache folder."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
-import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.cache import cache_folder
-from ifseg_rt.errors import DeviceError, IfsegError, UsageError
+from ifseg_rt.errors import DeviceError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -171,47 +165,3 @@ def _explained(error: Exception, source: str, target: str) -> DeviceError:
         return DeviceError(f"the CUDA kernels need a library that does not load: {lines[0]}", hint=_INSTALL)
     told = next((line for line in lines if "error" in line and "NVRTC_ERROR" not in line), lines[0])
     return DeviceError(f"kernels/{source}.cu does not compile for {target}: {told}")
-
-
-_USE = re.compile(r"entry function '(\w+)'.*?Used (\d+) registers(.*?)\n", re.DOTALL)
-
-
-def _rows(source: str, target: str, compiled: Compiled) -> list[tuple[str, str, str, str, str]]:
-    rows = []
-    for name, registers, rest in _USE.findall(compiled.log):
-        shared = re.search(r"(\d+) bytes smem", rest)
-        rows.append((name, target, str(len(compiled.code)), registers, shared[1] if shared else "0"))
-    return sorted(rows) or [(source, target, str(len(compiled.code)), "-", "-")]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compile ahead of time, print a table on stdout, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ifseg_rt.kernels.compile", description="Compile the CUDA kernels ahead of time; needs no GPU."
-    )
-    parser.add_argument("--targets", nargs="+", default=list(TARGETS), metavar="sm_NN", help="default: %(default)s")
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="write DIR/<source>.<target>.cubin")
-    options = parser.parse_args(arguments)
-    try:
-        unknown = [target for target in options.targets if not re.fullmatch(r"(sm|compute)_\d+[af]?", target)]
-        if unknown:
-            raise UsageError(f"a target is written sm_NN or compute_NN; found {', '.join(unknown)}")
-        rows = [("kernel", "target", "file bytes", "registers", "shared bytes")]
-        for target in options.targets:
-            for source in SOURCES:
-                compiled = compile_source(source, target)
-                rows += _rows(source, target, compiled)
-                if options.output is not None:
-                    options.output.mkdir(parents=True, exist_ok=True)
-                    (options.output / f"{source}.{target}.{compiled.kind}").write_bytes(compiled.code)
-    except IfsegError as error:
-        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
-        return error.exit_code
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

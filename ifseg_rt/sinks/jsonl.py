@@ -31,7 +31,7 @@ def record(
         "timings_ms": {stage: round(value, 2) for stage, value in timings.items()},
         "outputs": dict(outputs),
     }
-    if source.kind == "camera":
+    if source.is_live:
         fields["dropped"] = source.dropped
     return fields
 

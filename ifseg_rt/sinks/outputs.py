@@ -14,8 +14,6 @@ from ifseg_rt.sinks.pictures import PictureSink
 from ifseg_rt.sinks.videos import CODECS, VideoSink
 from ifseg_rt.sources.base import Source
 
-__all__ = ["DEFAULT_FOLDER", "Outputs", "Sink"]
-
 DEFAULT_FOLDER = Path("ifseg-rt-output")
 _PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _RESULTS = "results.jsonl"
@@ -40,7 +38,7 @@ class Outputs:
         self._taken: set[str] = set()
         self._results: JsonLinesFile | None = None
         if output is None:
-            if any(source.kind != "camera" for source in sources):
+            if any(not source.is_live for source in sources):
                 self.folder = DEFAULT_FOLDER
         elif _means_folder(output):
             self.folder = Path(output)
@@ -57,13 +55,13 @@ class Outputs:
         """The sink for one source, or ``None`` when nothing of it is saved."""
         if self._file is not None:
             path = self._file
-            if source.kind == "picture":
+            if source.is_still:
                 return PictureSink(path, path.with_name(f"{path.stem}_labels.png"))
             return VideoSink(path, _rate(source))
-        if self.folder is None or (source.kind == "camera" and self.folder is DEFAULT_FOLDER):
+        if self.folder is None or (source.is_live and self.folder is DEFAULT_FOLDER):
             return None
         stem = self._free_stem(_stem(source))
-        if source.kind == "picture":
+        if source.is_still:
             return PictureSink(self.folder / f"{stem}_overlay.jpg", self.folder / f"{stem}_labels.png")
         return VideoSink(self.folder / f"{stem}_overlay.mp4", _rate(source))
 
@@ -101,11 +99,11 @@ class Outputs:
 
 
 def _stem(source: Source) -> str:
-    return Path(source.name).stem.replace(" ", "_") if source.kind == "camera" else Path(source.name).stem
+    return Path(source.name).stem.replace(" ", "_") if source.is_live else Path(source.name).stem
 
 
 def _rate(source: Source) -> float | None:
-    if source.kind == "camera":
+    if source.is_live:
         return None  # the sink measures it
     return source.fps if source.fps is not None else _RATE_WHEN_UNSTATED
 
@@ -123,11 +121,12 @@ def _checked_file(path: Path, sources: Sequence[Source]) -> Path:
         )
     if len(sources) != 1:
         raise UsageError(f"--output {path} is one file, but there are {len(sources)} sources", hint="name a folder")
-    kind = sources[0].kind
-    if suffix in CODECS and kind == "picture":
-        raise UsageError(f"--output {path} is a video, but {sources[0].name} is a picture", hint="use .jpg or .png")
-    if suffix in _PICTURES and kind != "picture":
-        raise UsageError(f"--output {path} is a picture, but {sources[0].name} is a {kind}", hint="use .mp4")
-    if path.exists() and kind != "camera" and path.samefile(sources[0].name):
+    source = sources[0]
+    if suffix in CODECS and source.is_still:
+        raise UsageError(f"--output {path} is a video, but {source.name} is a picture", hint="use .jpg or .png")
+    if suffix in _PICTURES and not source.is_still:
+        kind = "camera" if source.is_live else "video"
+        raise UsageError(f"--output {path} is a picture, but {source.name} is a {kind}", hint="use .mp4")
+    if path.exists() and not source.is_live and path.samefile(source.name):
         raise UsageError(f"--output {path} would overwrite the source")
     return path

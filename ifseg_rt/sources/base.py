@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SourceKind = Literal["picture", "video", "camera"]
-
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture: H x W x 3 uint8 BGR, and its running number within its source, from 0."""
+    """One picture of a source.
+
+    Attributes:
+        image: H x W x 3 uint8 BGR.
+        index: its running number within its source, from 0.
+        captured: when it was taken or read, in seconds of the monotonic clock; by default, now.
+        time: when it is shown, in seconds from the start of a recording; ``None`` where that has no meaning.
+    """
 
     image: NDArray[np.uint8]
     index: int
+    captured: float = field(default_factory=monotonic)
+    time: float | None = None
 
 
 class Source(Protocol):
-    """A picture, a video or a camera. Files deliver every frame; a camera only the freshest."""
+    """A picture, a video or a camera. Files deliver every frame; a live source only the freshest."""
 
     @property
     def name(self) -> str:
         """What the user called it."""
 
     @property
-    def kind(self) -> SourceKind:
-        """What it is."""
+    def is_live(self) -> bool:
+        """Whether frames arrive at a pace of their own, as from a camera, and without an end."""
+
+    @property
+    def is_still(self) -> bool:
+        """Whether it is one single picture."""
 
     @property
     def fps(self) -> float | None:
@@ -42,7 +54,7 @@ class Source(Protocol):
 
     @property
     def dropped(self) -> int:
-        """Frames that arrived but were never handed out, so far. Always 0 for files."""
+        """Frames that arrived but were never handed out, so far. Always 0 where it is not live."""
 
     def open(self) -> None:
         """Take hold of the file or the device, so that ``fps`` and ``total`` are known; may be called twice.

@@ -14,7 +14,7 @@ import cv2
 
 from ifseg_rt.errors import SourceError
 from ifseg_rt.native_noise import native_noise_hidden
-from ifseg_rt.sources.base import Frame, SourceKind
+from ifseg_rt.sources.base import Frame
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,8 @@ class CameraSource:
     A frame that is not fetched before the next one arrives is dropped and counted.
     """
 
-    kind: SourceKind = "camera"
+    is_live = True
+    is_still = False
     fps: float | None = None  # what a driver states is a wish; recordings use the measured rate
     total: int | None = None
 

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ifseg_rt.errors import SourceError
-from ifseg_rt.sources.base import Frame, Source, SourceKind
+from ifseg_rt.sources.base import Source
 from ifseg_rt.sources.camera import CameraSource
 from ifseg_rt.sources.pictures import PICTURE_SUFFIXES, PictureSource
 from ifseg_rt.sources.videos import VIDEO_SUFFIXES, VideoSource
-
-__all__ = ["CameraSource", "Frame", "PictureSource", "Source", "SourceKind", "Sources", "VideoSource", "find_sources"]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ifseg_rt.errors import SourceError
 from ifseg_rt.native_noise import native_noise_hidden
-from ifseg_rt.sources.base import Frame, SourceKind
+from ifseg_rt.sources.base import Frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,8 @@ PICTURE_SUFFIXES = frozenset(
 class PictureSource:
     """One picture file, read when asked for."""
 
-    kind: SourceKind = "picture"
+    is_live = False
+    is_still = True
     fps: float | None = None
     total: int | None = 1
     dropped = 0

@@ -10,7 +10,7 @@ import cv2
 
 from ifseg_rt.errors import SourceError
 from ifseg_rt.native_noise import native_noise_hidden
-from ifseg_rt.sources.base import Frame, SourceKind
+from ifseg_rt.sources.base import Frame
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
@@ -24,7 +24,8 @@ _FASTEST = 1000.0  # a frame rate above is a broken header
 class VideoSource:
     """One video file."""
 
-    kind: SourceKind = "video"
+    is_live = False
+    is_still = False
     dropped = 0
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +60,7 @@ class VideoSource:
             read, image = self._capture.read()
             if not read or image is None:
                 break
-            yield Frame(image, index)  # type: ignore[arg-type]
+            yield Frame(image, index, time=self._position())  # type: ignore[arg-type]
             index += 1
         if index == 0:
             raise SourceError(f"{self.path} holds no readable frame")
@@ -71,3 +72,8 @@ class VideoSource:
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+
+    def _position(self) -> float | None:
+        """Presentation time of the frame that was read last."""
+        milliseconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) if self._capture is not None else math.nan
+        return milliseconds / 1e3 if math.isfinite(milliseconds) and milliseconds >= 0 else None

@@ -8,12 +8,12 @@ from contextlib import ExitStack, closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ifseg_rt.cli.console import Console, SourceProgress
 from ifseg_rt.errors import SourceError
 from ifseg_rt.sinks.base import Sink
 from ifseg_rt.sinks.jsonl import record
 from ifseg_rt.sinks.outputs import Outputs
 from ifseg_rt.sources.base import Frame, Source
+from ifseg_rt.stream.observer import Observer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ class Pipeline:
         outputs: the files to write.
         lines: takes the record of every frame.
         screen: shows every frame, if there is one.
-        console: says how it goes.
+        observer: is told how it goes.
         alpha: opacity of the colours over the frame, 0..1; the same as ``segment`` paints with.
         max_frames: stop every video and camera after so many frames.
     """
@@ -52,7 +52,7 @@ class Pipeline:
         outputs: Outputs,
         lines: Callable[[Mapping[str, Any]], None],
         screen: Screen | None,
-        console: Console,
+        observer: Observer,
         *,
         alpha: float = 0.5,
         max_frames: int | None = None,
@@ -61,7 +61,7 @@ class Pipeline:
         self._outputs = outputs
         self._lines = lines
         self._screen = screen
-        self._talk = console
+        self._observer = observer
         self._alpha = alpha
         self._max_frames = max_frames
 
@@ -80,9 +80,9 @@ class Pipeline:
                     if len(sources) == 1:
                         raise
                     failed.append(source.name)
-                    self._talk.error(str(error), error.hint)
+                    self._observer.error(str(error), error.hint)
                 except _StopRequestedError:
-                    self._talk.note("stopped in the window")
+                    self._observer.note("stopped in the window")
                     break
         if failed:
             named = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
@@ -92,27 +92,38 @@ class Pipeline:
         with ExitStack() as stack:
             stack.enter_context(closing(source))
             source.open()
-            limit = None if source.kind == "picture" else self._max_frames
-            progress = stack.enter_context(self._talk.progress(source, limit))
+            limit = None if source.is_still else self._max_frames
+            total = min((count for count in (source.total, limit) if count is not None), default=None)
+            self._observer.source_opened(source, total)
+            stack.callback(self._observer.source_closed, source)
             sink = self._outputs.open(source)
             if sink is not None:
                 stack.enter_context(closing(sink))
             frames = islice(source.frames(), limit)
+            began, done, dropped = time.monotonic(), 0, 0
             while True:
                 started = time.perf_counter()
                 frame = next(frames, None)
                 if frame is None:
                     break
-                self._handle(source, frame, sink, progress, (time.perf_counter() - started) * 1e3)
+                drawn = self._handle(source, frame, sink, (time.perf_counter() - started) * 1e3)
+                done += 1
+                if source.dropped > dropped:
+                    self._observer.frames_dropped(source, source.dropped - dropped)
+                    dropped = source.dropped
+                if self._screen is not None and drawn is not None:
+                    fps = done / max(time.monotonic() - began, 1e-9)
+                    if not self._screen.show(drawn, f"{source.name} - {fps:.1f} fps"):
+                        raise _StopRequestedError
 
-    def _handle(
-        self, source: Source, frame: Frame, sink: Sink | None, progress: SourceProgress, read_ms: float
-    ) -> None:
+    def _handle(self, source: Source, frame: Frame, sink: Sink | None, read_ms: float) -> NDArray[np.uint8] | None:
+        """Label and write one frame; gives the drawn picture, where there is use for one."""
         result = self._segment(frame.image)
         stages = _stages(result.timings)
         painted_ms = stages.pop("overlay", 0.0)  # a part of drawing, whoever does it
         timings = {"read": read_ms, **stages}
         written: dict[str, str] = {}
+        drawn: NDArray[np.uint8] | None = None
         if sink is not None or self._screen is not None:
             started = time.perf_counter()
             drawn = result.overlay(frame.image, self._alpha) if result.picture is None else result.picture
@@ -126,9 +137,8 @@ class Pipeline:
         fields = record(source, frame, result, timings, written)
         self._outputs.note(fields)
         self._lines(fields)
-        progress.advance(timings)
-        if self._screen is not None and not self._screen.show(drawn, f"{source.name} - {progress.fps:.1f} fps"):
-            raise _StopRequestedError
+        self._observer.frame_done(source, frame, result, timings)
+        return drawn
 
 
 def _stages(timings: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Numbers of pictures per call: how they are written, what a graph with an open number computes, who accepts it."""
+"""Numbers of pictures per call: what a graph with an open number computes, who accepts it."""
 
 from __future__ import annotations
 
@@ -17,41 +17,16 @@ import pytest
 import torch
 
 from export import export_onnx, to_trt
-from export.batch import parse_batch
 from export.frozen.segmenter import FrozenSegmenter
 from export.parity.graph import _batches
 from ifseg_rt import Segmenter
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact, sidecar_path, write_artifact
-from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
+from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.tensorrt.installed import find_tensorrt
 from ifseg_rt.tensorrt.sidecar import read_engine
 from train.models.ofa.model import IFSegModel
 
 SIZE = (64, 80)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("1", (None, 1)), (" 4 ", (None, 4)), ("1..4", (1, 4)), ("2..8", (2, 8)), ("3..3", (None, 3))],
-)
-def test_how_it_is_written(text: str, expected: tuple[int | None, int]) -> None:
-    assert parse_batch(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("two", "'two' is not a batch"),
-        ("1-4", "'1-4' is not a batch"),
-        ("1..", "is not a batch"),
-        ("0", "at least 1, found 0"),
-        ("0..4", "at least 1, found 0"),
-        ("4..1", r"from the smallest to the largest, found 4\.\.1"),
-    ],
-)
-def test_what_cannot_be_meant(text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        parse_batch(text)
 
 
 def test_a_range_of_one_number_is_that_number(smallest: IFSegModel, tmp_path: Path) -> None:

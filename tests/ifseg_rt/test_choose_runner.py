@@ -16,7 +16,7 @@ from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.backends.onnx_runtime import session as onnx_session
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT
 from ifseg_rt.choose_runner import open_runner
-from ifseg_rt.cli.arguments import main
+from ifseg_rt.cli.main import main
 from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
 from ifseg_rt.machine import Gpu, Machine, this_machine, this_platform
 from ifseg_rt.model_file import read_model, refit_engine

@@ -18,7 +18,7 @@ from ifseg_rt.backends.onnx_runtime import session as onnx_session
 from ifseg_rt.backends.onnx_runtime.gpu_network import OnnxOnGpu
 from ifseg_rt.backends.onnx_runtime.host_network import session_or_error
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT, import_runtime, providers_for
-from ifseg_rt.cli.arguments import main
+from ifseg_rt.cli.main import main
 from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
 from ifseg_rt.machine import Gpu, Machine, require_gpu, this_platform
 from ifseg_rt.model_file import refit_engine

@@ -93,10 +93,14 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert time.perf_counter() - start < 5  # a bound on hangs, not a measurement
 
 
-def test_missing_out_is_a_usage_error():
-    with pytest.raises(SystemExit) as error:
-        main(["--categories", "sky"])
-    assert error.value.code == 2
+@pytest.mark.parametrize(("options", "words"), [(["--categories", "sky"], "--out"), (["--out", "c", "--x"], "--x")])
+def test_wrong_options_are_one_line_and_a_hint(
+    capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    assert main(options) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ") and words in error
+    assert hint == "hint: python -m train.adapt --help"
 
 
 def one_step(folder: Path) -> list[str]:
@@ -135,10 +139,16 @@ def test_a_real_allocation_that_fails_is_recognised():
 
 
 @needs_micro
-def test_other_errors_of_the_program_keep_their_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_other_errors_of_the_program_are_one_line_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     def fail(*_: object) -> None:
         raise RuntimeError("shapes do not match")
 
     monkeypatch.setattr(adaptation, "upsampled_cross_entropy", fail)
+    assert main(one_step(tmp_path)) == 1
+    assert capsys.readouterr().err == (
+        "error: unexpected RuntimeError: shapes do not match\nhint: run it again with --debug for the traceback\n"
+    )
     with pytest.raises(RuntimeError, match="shapes"):
-        main(one_step(tmp_path))
+        main([*one_step(tmp_path), "--debug"])

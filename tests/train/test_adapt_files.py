@@ -80,7 +80,7 @@ def test_interrupted_twice_and_resumed_equals_uninterrupted(
     assert main(options(whole)) == 0
     pressed(1)
     assert main(options(out)) == 130
-    assert capsys.readouterr().err == "interrupted at step 1; go on with --resume\n"
+    assert capsys.readouterr().err == "stopped at step 1; go on with --resume\ninterrupted\n"
     assert names(tmp_path) == ["c.pt.resume", "whole.pt"]
     monkeypatch.undo()
     assert main(options(out, "--resume")) == 0

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ifseg_rt.cli.progress_bar import progress_bar
+
 if TYPE_CHECKING:
     from train.adaptation.loop import Progress
 
@@ -26,14 +28,7 @@ def training_progress(steps: int, done: int, *, enabled: bool) -> Iterator[Calla
 
 
 def _bar(steps: int, done: int) -> Iterator[Callable[[Progress], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("adapting"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with progress_bar("loss {task.fields[loss]:.3f}", stays=True) as bar:
         task = bar.add_task("adapting", total=steps, completed=done, loss=float("nan"))
         yield lambda progress: bar.update(task, completed=progress.step, loss=progress.loss)
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from benchmarks.command import natural, positive, run_command
+from benchmarks.command import run_command
+from ifseg_rt.cli.values import natural, positive
 
 if TYPE_CHECKING:
     from train.adaptation.loop import Progress

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.command import add_timing_options, run_command
 from benchmarks.speed.timing import repeat, summaries, synthetic_frames
 from ifseg_rt import Segmenter
-from train.image_size import parse_size
+from ifseg_rt.cli.values import parse_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

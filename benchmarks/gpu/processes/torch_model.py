@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.command import add_timing_options, run_command
 from benchmarks.gpu.items import TORCH_PATHS
-from train.image_size import parse_size
+from ifseg_rt.cli.values import parse_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

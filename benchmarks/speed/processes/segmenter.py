@@ -27,7 +27,7 @@ from benchmarks.speed.flops import graph_flops
 from benchmarks.speed.gemm_rate import gemm_gflops
 from benchmarks.speed.timing import repeat, summaries, synthetic_frames
 from ifseg_rt import Segmenter
-from train.image_size import parse_size
+from ifseg_rt.cli.values import parse_size
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,8 +24,8 @@ from benchmarks.records.other_work import OtherWork
 from benchmarks.speed.flops import graph_flops
 from benchmarks.speed.gemm_rate import gemm_gflops
 from benchmarks.speed.timing import repeat, summaries, synthetic_frames
+from ifseg_rt.cli.values import parse_size
 from ifseg_rt.upsampling.labels import upsample_labels
-from train.image_size import parse_size
 
 _ERRORS_ONLY = 3
 

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.command import add_timing_options, positive, run_command
+from benchmarks.command import add_timing_options, run_command
 from benchmarks.records.machine import machine_facts, peak_memory_mb, usable_cores
 from benchmarks.records.other_work import OtherWork
 from benchmarks.speed.timing import repeat, summaries, synthetic_frames
 from ifseg_rt import Segmenter
+from ifseg_rt.cli.values import parse_size, positive
 from ifseg_rt.errors import DeviceError
-from train.image_size import parse_size
 
 
 def main(argv: Sequence[str] | None = None) -> int:

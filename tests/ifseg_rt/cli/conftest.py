@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import ifseg_rt
-from ifseg_rt.cli.arguments import main
+from ifseg_rt.cli.main import main
 
 ROOT = Path(ifseg_rt.__file__).parents[1]
 

@@ -16,8 +16,8 @@ import pytest
 from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.categories import WantedCategory, are_those_of, parse_categories, read_categories, write_categories
 from ifseg_rt.cli import make_model as words
-from ifseg_rt.cli.arguments import main
 from ifseg_rt.cli.console import Console
+from ifseg_rt.cli.main import main
 from ifseg_rt.errors import IfsegError, UsageError, VocabularyError
 
 ADAPT = """

@@ -48,7 +48,7 @@ def test_folder_with_a_corrupt_picture(run: Any, pictures: Path) -> None:
     assert [Path(line["source"]).name for line in lines] == ["one.png", "two.png"]
     assert "broken.jpg is not a readable picture" in err
     assert "error: 1 of 3 sources failed" in err
-    assert "neither pictures nor videos: 1 files" in err
+    assert "skipped 1 file: not pictures or videos" in err
     assert sorted(path.name for path in Path("out").iterdir()) == [
         "one_labels.png",
         "one_overlay.jpg",

@@ -31,7 +31,7 @@ def test_help_and_version_are_fast_and_light(run_process: Any) -> None:
     version = run_process("--version")
     assert (version.returncode, version.stdout.split()) == (0, ["ifseg-rt", ifseg_rt.__version__])
     probe = (
-        "import sys; from ifseg_rt.cli.arguments import main; main(['--help']); "
+        "import sys; from ifseg_rt.cli.main import main; main(['--help']); "
         "print('numpy' in sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, check=True)

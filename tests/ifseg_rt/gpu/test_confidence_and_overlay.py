@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ifseg_rt import Segmenter
-from ifseg_rt.cli.arguments import main
+from ifseg_rt.cli.main import main
 from ifseg_rt.errors import UsageError
 from ifseg_rt.result import Result
 from ifseg_rt.upsampling.labels import upsample_confidence

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from ifseg_rt.cli.compile_kernels import main
 from ifseg_rt.errors import DeviceError
 from ifseg_rt.kernels import compile as compiling
-from ifseg_rt.kernels.compile import SOURCES, TARGETS, choose_target, compile_source, main
+from ifseg_rt.kernels.compile import SOURCES, TARGETS, choose_target, compile_source
 
 
 def installed() -> bool:

@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 import pytest
 
-from ifseg_rt.cli.console import Console
-from ifseg_rt.errors import IfsegError
+from ifseg_rt.errors import IfsegError, SourceError
 from ifseg_rt.result import Result
 from ifseg_rt.sinks import videos, window
 from ifseg_rt.sinks.jsonl import JsonLines, record
 from ifseg_rt.sinks.outputs import Outputs
 from ifseg_rt.sinks.pictures import write_picture
 from ifseg_rt.sinks.videos import VideoSink
-from ifseg_rt.sources.base import Frame
+from ifseg_rt.sources.base import Frame, Source
 from ifseg_rt.sources.camera import CameraSource
 from ifseg_rt.sources.pictures import PictureSource
+from ifseg_rt.stream.observer import Observer
 from ifseg_rt.stream.pipeline import Pipeline
 
 
@@ -132,7 +132,7 @@ def test_a_display_that_cannot_be_reached_does_not_end_the_process(monkeypatch: 
 
 
 class Endless:
-    name, kind, fps, total, dropped = "endless", "video", 5.0, None, 0
+    name, is_live, is_still, fps, total, dropped = "endless", False, False, 5.0, None, 0
     closed = 0
 
     def open(self) -> None:
@@ -157,10 +157,32 @@ class Screen:
         return len(self.captions) < 4
 
 
-def test_closing_the_window_ends_the_run_and_finishes_the_files(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    source, screen = Endless(), Screen()
+class Listener(Observer):
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def source_opened(self, source: Source, total: int | None) -> None:
+        self.told.append(f"opened {source.name} {total}")
+
+    def frame_done(self, source: Source, frame: Frame, result: Result, timings: Mapping[str, float]) -> None:
+        self.told.append(f"frame {frame.index}")
+        assert timings["total"] >= timings["read"] >= 0
+
+    def frames_dropped(self, source: Source, count: int) -> None:
+        self.told.append(f"dropped {count}")
+
+    def source_closed(self, source: Source) -> None:
+        self.told.append(f"closed {source.name}")
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+    def error(self, text: str, hint: str | None = None) -> None:
+        self.told.append(f"{text} ({hint})")
+
+
+def test_closing_the_window_ends_the_run_and_finishes_the_files(tmp_path: Path) -> None:
+    source, screen, listener = Endless(), Screen(), Listener()
     lines: list[Mapping[str, Any]] = []
     outputs = Outputs(str(tmp_path / "v.mp4"), [source])
     pipeline = Pipeline(
@@ -168,11 +190,41 @@ def test_closing_the_window_ends_the_run_and_finishes_the_files(
         outputs,
         lines.append,
         screen,
-        Console(quiet=False),
+        listener,
     )
     pipeline.run([source, Endless()])
     assert len(lines) == len(screen.captions) == 4
     assert "fps" in screen.captions[0]
     assert source.closed
     assert size_and_count(tmp_path / "v.mp4") == (10, 8, 4)
-    assert "stopped in the window" in capfd.readouterr().err
+    frames = [f"frame {index}" for index in range(4)]
+    assert listener.told == ["opened endless None", *frames, "closed endless", "stopped in the window"]
+
+
+class Hasty(Endless):
+    """Loses two frames after every one that it hands out; then it fails."""
+
+    name, is_live = "hasty", True
+
+    def frames(self) -> Iterator[Frame]:
+        self.dropped = 0
+        for index in (0, 3):
+            yield Frame(np.zeros((8, 10, 3), np.uint8), index)
+            self.dropped += 2
+        raise SourceError("unplugged", hint="plug it in")
+
+
+def test_an_observer_is_told_of_drops_and_of_sources_that_fail() -> None:
+    listener = Listener()
+    sources = [Hasty(), Hasty()]
+    pipeline = Pipeline(
+        lambda image: result_of(np.zeros(image.shape[:2], np.uint8)),
+        Outputs(None, sources),
+        lambda fields: None,
+        None,
+        listener,
+    )
+    with pytest.raises(SourceError, match="2 of 2 sources failed"):
+        pipeline.run(sources)
+    once = ["opened hasty None", "frame 0", "frame 3", "dropped 2", "closed hasty", "unplugged (plug it in)"]
+    assert listener.told == once * 2

@@ -44,7 +44,7 @@ def test_folders_patterns_and_files(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     found = find_sources([str(tmp_path)])
     assert [Path(source.name).name for source in found.found] == ["a.JPG", "b.png", "c.mp4"]
-    assert [source.kind for source in found.found] == ["picture", "picture", "video"]
+    assert [source.is_still for source in found.found] == [True, True, False]
     assert found.ignored == 1
     named = find_sources([str(tmp_path / "**" / "*.bmp"), str(tmp_path / "b.png")])
     assert [Path(source.name).name for source in named.found] == ["d.bmp", "b.png"]
@@ -106,6 +106,7 @@ def test_video_gives_every_frame(tmp_path: Path) -> None:
     frames = list(source.frames())
     assert [frame.index for frame in frames] == list(range(12))
     assert frames[0].image.shape == (48, 64, 3)
+    assert [frame.time for frame in frames] == pytest.approx([index / 10 for index in range(12)])
     source.close()
     source.close()
 
@@ -164,7 +165,11 @@ def test_camera_gives_the_freshest_frame_and_counts_the_rest() -> None:
     source = CameraSource(0, lambda device: capture)
     frames: Iterator[Any] = source.frames()
     gate.release(1)
-    assert next(frames).index == 0
+    started = time.monotonic()
+    first = next(frames)
+    assert (first.index, first.time) == (0, None)
+    assert started <= first.captured <= time.monotonic()
+    assert (source.is_live, source.is_still) == (True, False)
     gate.release(5)  # five arrive while nobody fetches
     wait_until(lambda: capture.number == 6 and source.dropped == 4)
     frame = next(frames)

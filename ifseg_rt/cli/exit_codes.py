@@ -1,0 +1,95 @@
+"""How every command ends: errors become one line, a hint and an exit code, and signals end it cleanly.
+
+0 done, 1 a bug or a file that could not be written, 2 to 8 see :mod:`ifseg_rt.errors`, 130 Ctrl-C, 143 SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, IfsegError, UsageError
+
+TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
+
+
+class TerminatedError(KeyboardInterrupt):
+    """The process was asked to end with SIGTERM."""
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments of a command; what is wrong with them is one line, not argparse's page of usage.
+
+    Raises:
+        UsageError: an argument is unknown, missing or has an impossible value.
+        SystemExit: the help or the version was asked for and has been shown.
+    """
+
+    def refuse(message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{parser.prog} --help")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_args(arguments)
+
+
+def run_command(work: Callable[[list[str]], None], arguments: Sequence[str] | None) -> int:
+    """Do ``work`` with the arguments and return the exit code.
+
+    Never raises for anything a user can meet, unless ``--debug`` is among the arguments: it shows the traceback.
+
+    Args:
+        work: parses the arguments (see :func:`parse`) and does what they ask for.
+        arguments: without the program's name; ``None`` for those of this process.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments  # known before parsing, because parsing can fail too
+    try:
+        with _clean_end_on_sigterm():
+            work(arguments)
+    except SystemExit as error:  # --help and --version
+        return int(error.code or 0)
+    except TerminatedError:
+        return _failed("terminated", None, TERMINATED_EXIT_CODE)
+    except KeyboardInterrupt:
+        return _failed("interrupted", None, INTERRUPTED_EXIT_CODE)
+    except IfsegError as error:
+        if debug:
+            raise
+        return _failed(f"error: {error}", error.hint, error.exit_code)
+    except Exception as error:
+        if debug:
+            raise
+        return _failed(
+            f"error: unexpected {type(error).__name__}: {error}", "run it again with --debug for the traceback", 1
+        )
+    return 0
+
+
+def _failed(message: str, hint: str | None, code: int) -> int:
+    sys.stderr.write(message + "\n")
+    if hint is not None:
+        sys.stderr.write(f"hint: {hint}\n")
+    return code
+
+
+@contextmanager
+def _clean_end_on_sigterm() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C: otherwise half-written files would stay, and a video without its index."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # the caller owns the signals
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

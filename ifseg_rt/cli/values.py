@@ -1,0 +1,118 @@
+"""Values as people write them on the command line: sizes, batches, opacities, pairs, counts. One parser for each."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from ifseg_rt.errors import UsageError
+
+SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
+
+_SIZE = re.compile(r"(\d+)(?:\s*[xX]\s*(\d+))?")
+_BATCH = re.compile(r"(\d+)(?:\.\.(\d+))?")
+_Value = TypeVar("_Value")
+
+
+def option(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
+    """Make a parser fit for the ``type`` of an argparse option, whose errors then name the option."""
+
+    def parse_option(text: str) -> _Value:
+        try:
+            return parse(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse_option
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width in pixels, from ``512`` or ``384x640``.
+
+    Raises:
+        UsageError: not a size, or outside 32..4096.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a size", hint="write one number, or HEIGHTxWIDTH such as 384x640")
+    height = int(match[1])
+    width = int(match[2] or height)
+    if not (min(height, width) >= SMALLEST_SIZE and max(height, width) <= LARGEST_SIZE):
+        raise UsageError(f"the size {height}x{width} is outside {SMALLEST_SIZE}..{LARGEST_SIZE} pixels")
+    return height, width
+
+
+def parse_batch(text: str) -> tuple[int | None, int]:
+    """Smallest and largest number of pictures per call, from ``4`` or ``1..4``.
+
+    The smallest is ``None`` where the number is fixed.
+
+    Raises:
+        UsageError: not a number or a range of numbers from 1 up.
+    """
+    match = _BATCH.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a batch", hint="write one number, or SMALLEST..LARGEST such as 1..4")
+    first, last = match.groups()
+    smallest, largest = (None, int(first)) if last is None else (int(first), int(last))
+    check_batch(smallest, largest)
+    # 3..3 leaves nothing open.
+    return (None if smallest == largest else smallest), largest
+
+
+def check_batch(smallest: int | None, largest: int) -> None:
+    """Refuse impossible numbers of pictures.
+
+    Raises:
+        UsageError: one is below 1, or the range is empty.
+    """
+    least = largest if smallest is None else smallest
+    if least < 1:
+        raise UsageError(f"the batch must be at least 1, found {least}")
+    if least > largest:
+        raise UsageError(f"a batch range goes from the smallest to the largest, found {least}..{largest}")
+
+
+def parse_opacity(text: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise UsageError(f"expected a number from 0 to 1, found {text!r}")
+    return value
+
+
+def parse_refinement(text: str) -> tuple[int, int]:
+    """Neighbours and rounds, from ``3,25``.
+
+    Raises:
+        UsageError: not two whole numbers.
+    """
+    first, found, second = text.partition(",")
+    if not (found and first.strip().isdecimal() and second.strip().isdecimal()):
+        raise UsageError(f"expected neighbours and rounds like 3,25, found {text!r}")
+    return int(first), int(second)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    return _at_least(1, text)
+
+
+def natural(text: str) -> int:
+    """A whole number of at least 0, for argparse."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found {text!r}")
+    return int(text)
