@@ -15,10 +15,10 @@ from pathlib import Path
 
 from benchmarks.command import run_command
 from benchmarks.gpu.tables import adaptation_table, gpu_table, kernel_table
-from benchmarks.label_times import labels_table
 from benchmarks.records.store import Record, failed, latest, read_folder, read_records
 from benchmarks.records.tables import (
     costs_table,
+    labels_table,
     latency_table,
     machines,
     peers_table,
