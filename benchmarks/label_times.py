@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GRID = 32
-_OTHERS = ("every class, torch", "every class, cv2", "running maximum")
 
 
 @dataclass(frozen=True)
@@ -53,30 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=positive, default=21, help="timed runs of each way; their median counts")
     parser.add_argument("--out", type=Path, help="add the measurements to this JSON-lines file")
     return run_command(parser, _measure, argv)
-
-
-def labels_table(records: Iterable[dict[str, Any]]) -> str:
-    """Return median milliseconds of every way, one line per case, and how many times faster the product's is."""
-    from benchmarks.records.markdown import markdown_table, milliseconds
-
-    rows = []
-    for record in records:
-        key, spent = record["key"], record["median_ms"]
-        full = spent.get("every class, torch", spent["every class, cv2"])
-        rows.append(
-            [
-                f"{key['classes']} classes, {key['content']}",
-                f"{key['width']}x{key['height']}",
-                *(
-                    milliseconds(spent.get(way))
-                    for way in ("every class, torch", "every class, cv2", "running maximum")
-                ),
-                milliseconds(spent["ifseg-rt"]),
-                f"{full / spent['ifseg-rt']:.0f}",
-            ]
-        )
-    header = ["scores", "frame", "torch", "cv2 + NumPy", "running maximum", "ifseg-rt", "times faster than torch"]
-    return markdown_table(header, rows) if rows else ""
 
 
 def scores_of(case: Case) -> NDArray[np.float32]:
@@ -135,6 +110,7 @@ def ways_of(case: Case) -> dict[str, Callable[[], Any]]:
 def _measure(options: Namespace) -> None:
     from benchmarks.records.machine import machine_facts
     from benchmarks.records.store import RecordFile
+    from benchmarks.records.tables import labels_table
 
     file = RecordFile(options.out) if options.out else None
     facts = machine_facts()

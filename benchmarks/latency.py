@@ -21,14 +21,13 @@ from benchmarks.command import add_timing_options, run_command
 from benchmarks.making.children import MeasurementError
 from benchmarks.making.made_models import MadeModels
 from benchmarks.records.machine import machine_name, usable_cores
-from benchmarks.records.store import RecordFile
+from benchmarks.records.store import RESULTS, RecordFile
 from benchmarks.records.tables import latency_tables
 from benchmarks.speed.measurement import Measurement, Size, Way, carry_out, read_finished
 from benchmarks.speed.sweeps import SWEEPS, Sweep, sweep_values
 from ifseg_rt.cli.values import parse_size, positive
 from ifseg_rt.errors import IfsegError, UsageError
 
-RESULTS = Path(__file__).with_name("results")
 _WAYS: dict[str, Way] = {"onnxruntime": "segmenter", "torch": "plain"}
 _SWEPT_WAYS: dict[str, Way] = {"batch": "session", "streams": "streams"}
 

@@ -86,7 +86,7 @@ def _parser() -> ArgumentParser:
 
 
 def _measure(options: Namespace) -> None:
-    from benchmarks.datasets.picture_set import open_set
+    from benchmarks.datasets.open import open_set
     from benchmarks.quality.models import candidates
     from benchmarks.quality.sheet import draw_sheet, write_sheet
     from benchmarks.quality.tables import quality_rows, quality_tables

@@ -14,12 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from benchmarks.command import run_command
-from benchmarks.latency import RESULTS
 from benchmarks.records.chart import Curve, draw_chart
-from benchmarks.records.store import Record, failed, key_text, latest, read_records
+from benchmarks.records.store import RESULTS, Record, failed, key_text, latest, read_records
 from benchmarks.speed.sweeps import SWEEPS
 from ifseg_rt.cli.values import parse_size
 from ifseg_rt.errors import SourceError
@@ -64,6 +61,7 @@ def draw(records: Sequence[Record], sweep: str, path: Path) -> bool:
     """Write the chart of one setting; ``False`` where the records hold no curve over it.
 
     Raises:
+        UsageError: matplotlib is missing.
         SourceError: the picture cannot be written.
     """
     found = curves(records, sweep)
@@ -72,7 +70,9 @@ def draw(records: Sequence[Record], sweep: str, path: Path) -> bool:
     machines = {record["key"]["machine"] for record in records if "key" in record and "machine" in record["key"]}
     axis = SWEEPS[sweep]
     several = len(found) > 1
-    chart = draw_chart(
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_chart(
+        path,
         f"{_TITLES[sweep]} by {axis.title}",
         axis.title,
         _UNITS[sweep],
@@ -81,9 +81,6 @@ def draw(records: Sequence[Record], sweep: str, path: Path) -> bool:
         log_x=axis.logarithmic,
         log_y=several and sweep != "streams",  # tiny and base differ sevenfold
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), chart):
-        raise SourceError(f"cannot write the picture {path}")
     return True
 
 

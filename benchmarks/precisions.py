@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: Namespace) -> None:
-    from benchmarks.datasets.picture_set import open_set
+    from benchmarks.datasets.open import open_set
     from benchmarks.quality.models import check_categories
     from benchmarks.records.tables import machines, precisions_table
     from ifseg_rt.cli.make_model import DEFAULT_SIZE

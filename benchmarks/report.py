@@ -1,6 +1,6 @@
-"""Writes the README's tables from stored measurements: ``python -m benchmarks.report``, or ``--check`` that they agree.
+"""Writes the tables of docs/results.md from stored measurements; ``--check`` fails where they disagree.
 
-A table stands in the README between ``<!-- table: NAME -->`` and ``<!-- /table -->``, each on a line of its own; what
+A table stands there between ``<!-- table: NAME -->`` and ``<!-- /table -->``, each on a line of its own; what
 is between them is replaced. Records are the JSON and JSON-lines files in ``benchmarks/measured``. With files as
 arguments nothing is written: their tables go to stdout.
 """
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from benchmarks.command import run_command
 from benchmarks.gpu.tables import adaptation_table, gpu_table, kernel_table
-from benchmarks.label_times import labels_table
 from benchmarks.records.store import Record, failed, latest, read_folder, read_records
 from benchmarks.records.tables import (
     costs_table,
+    labels_table,
     latency_table,
     machines,
     peers_table,
@@ -31,7 +31,7 @@ from ifseg_rt.errors import SourceError, UsageError
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = Path(__file__).with_name("measured")
 
-# name in the README -> how it is made, and the benchmark whose records it is made from
+# name on the page -> how it is made, and the benchmark whose records it is made from
 TABLES: dict[str, tuple[Callable[[Sequence[Record]], str], str]] = {
     "latency": (latency_table, "latency"),
     "costs": (costs_table, "latency"),
@@ -48,7 +48,7 @@ _BLOCK = re.compile(r"^<!-- table: (?P<name>[\w-]+) -->\n(?P<body>.*?)^<!-- /tab
 
 
 class StaleReportError(UsageError):
-    """The README says something else than the records."""
+    """The page says something else than the records."""
 
     exit_code = 1
 
@@ -59,8 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.report", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )
     parser.add_argument("results", type=Path, nargs="*", help="print the tables of these files instead")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where README and records disagree")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="the file with the tables")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail where the page and the records disagree"
+    )
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md", help="the file with the tables")
     parser.add_argument("--records", type=Path, default=MEASURED, help="the folder with the measurements")
     parser.add_argument("--list", action="store_true", help="name the tables and what they are made from")
     return run_command(parser, _report, argv)
@@ -88,7 +90,7 @@ def tables_of(records: Sequence[Record]) -> dict[str, str]:
 
 
 def rewritten(text: str, tables: dict[str, str]) -> str:
-    """Return the README with its tables replaced.
+    """Return a page with its tables replaced.
 
     Raises:
         UsageError: a table is asked for that no record gives, or a marker is not closed.
@@ -114,19 +116,19 @@ def _report(options: Namespace) -> None:
         sys.stdout.write("\n".join(tables_of(records).values()))
         return
     try:
-        text = options.readme.read_text(encoding="utf-8")
+        text = options.page.read_text(encoding="utf-8")
     except OSError as error:
-        raise SourceError(f"cannot read {options.readme}: {error.strerror}") from error
+        raise SourceError(f"cannot read {options.page}: {error.strerror}") from error
     new = rewritten(text, tables_of(read_folder(options.records)))
     if not options.check:
-        options.readme.write_text(new, encoding="utf-8")
+        options.page.write_text(new, encoding="utf-8")
         return
     if new != text:
         old_lines, new_lines = text.splitlines(), new.splitlines()
         pairs = enumerate(zip(old_lines, new_lines, strict=False), 1)
         line = next((number for number, (old, made) in pairs if old != made), min(len(old_lines), len(new_lines)))
         raise StaleReportError(
-            f"{options.readme.name} and the records disagree from line {line}", hint="python -m benchmarks.report"
+            f"{options.page.name} and the records disagree from line {line}", hint="python -m benchmarks.report"
         )
 
 

@@ -153,7 +153,8 @@ ROWS: dict[str, list[set[str]]] = {
         {"words"},
     ],
     "benchmarks": [
-        {"miou", "latency", "label_times", "precisions", "plots", "report", "gpu", "peers"},
+        {"miou", "latency", "label_times", "precisions", "plots", "report"},
+        {"gpu", "peers"},
         {"speed", "quality"},
         {"making"},
         {"datasets", "records", "command"},

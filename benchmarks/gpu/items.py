@@ -1,4 +1,4 @@
-"""What ``benchmarks.gpu.__main__`` measures: every item with its key, in the order in which it is worth having."""
+"""What ``benchmarks.gpu`` measures: every item with its key, in the order in which it is worth having."""
 
 from __future__ import annotations
 

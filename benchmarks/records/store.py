@@ -13,6 +13,8 @@ from typing import Any
 from ifseg_rt.errors import SourceError
 
 Record = dict[str, Any]
+# Where the commands write; what is kept for good lies in benchmarks/measured.
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def read_records(path: Path) -> list[Record]:

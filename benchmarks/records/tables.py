@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks.records.markdown import markdown_table, milliseconds, percent
 from benchmarks.records.other_work import CLEAN_BELOW
 from benchmarks.records.store import Record, failed, latest
 
-REFERENCE = Path(__file__).parents[1] / "reference_timings.json"
 _TIMES_ONLY = "All weights but micro's are random: times only, no accuracy is compared."
 _STAR = " \\*"
 _STAGES = ("preprocess", "inference", "refinement", "labels")
@@ -73,11 +70,7 @@ def costs_table(records: Iterable[Record]) -> str:
 
 
 def speedup_table(records: Iterable[Record]) -> str:
-    """Return our whole frame beside the plain PyTorch implementation of the same model on the same machine.
-
-    The research code itself was timed once, elsewhere: its times stand beside, and where they are from below.
-    """
-    reference = json.loads(REFERENCE.read_text(encoding="utf-8"))
+    """Return our whole frame beside the plain PyTorch implementation of the same model on the same machine."""
     found = list(_worked(records, "latency"))
     same = ("model", "classes", "size", "frame", "machine")
     plain = {_settings(r, same): r for r in found if r["key"]["way"] == "plain" and r["key"]["precision"] == "fp32"}
@@ -96,20 +89,10 @@ def speedup_table(records: Iterable[Record]) -> str:
                 milliseconds(plain_ms) + _mark(theirs),
                 milliseconds(ours_ms) + _mark(record),
                 f"{plain_ms / ours_ms:.1f}x",
-                milliseconds(_research_ms(record, reference["rows"])),
             ]
         )
-    if not rows:
-        return ""
     header = ["model", "precision", "categories", "input", "plain PyTorch ms", "ifseg-rt ms", "faster by"]
-    return f"{_table([*header, 'research code ms'], rows)}{_footnote(rows)}\nResearch code: {reference['provenance']}\n"
-
-
-def _research_ms(record: Record, rows: Sequence[Record]) -> float | None:
-    key = record["key"]
-    names = {"model": "model", "categories": "classes", "size": "size"}
-    found = (row for row in rows if all(row[theirs] == key[ours] for theirs, ours in names.items()))
-    return next((row["total_ms"] for row in found), None)
+    return _table(header, rows) + _footnote(rows)
 
 
 def peers_table(records: Iterable[Record]) -> str:
@@ -168,6 +151,26 @@ def precisions_table(records: Iterable[Record]) -> str:
     error, labels = "logit error %", "labels as model's %"
     header = ["precision", "file MB", error, labels, "worst picture %", "mIoU to model's masks"]
     return _table([*header, "mIoU", "mIoU, refined"], rows)
+
+
+def labels_table(records: Iterable[Record]) -> str:
+    """Return median milliseconds of every way to labels, one line per case, and how many times faster ours is."""
+    ways = ("every class, torch", "every class, cv2", "running maximum")
+    rows = []
+    for record in records:
+        key, spent = record["key"], record["median_ms"]
+        ours = spent["ifseg-rt"]
+        rows.append(
+            [
+                f"{key['classes']} classes, {key['content']}",
+                f"{key['width']}x{key['height']}",
+                *(milliseconds(spent.get(way)) for way in ways),
+                milliseconds(ours),
+                f"{spent.get(ways[0], spent[ways[1]]) / ours:.0f}",
+            ]
+        )
+    header = ["scores", "frame", "torch", "cv2 + NumPy", "running maximum", "ifseg-rt", "times faster than torch"]
+    return _table(header, rows)
 
 
 def machines(records: Iterable[Record]) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import measure as gpu_measure
+from benchmarks.gpu import run as gpu
 from benchmarks.gpu.items import KINDS, PATHS, plan
 from benchmarks.gpu.processes import adaptation as gpu_adaptation
 from benchmarks.gpu.processes import kernels as gpu_kernels

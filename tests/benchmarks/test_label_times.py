@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import label_times
-from benchmarks.label_times import Case, labels_table, running_maximum, scores_of, ways_of
+from benchmarks.label_times import Case, running_maximum, scores_of, ways_of
+from benchmarks.records.tables import labels_table
 from ifseg_rt.upsampling.labels import upsample_labels
 
 SMALL = Case("smooth", 5, 48, 64)

@@ -70,10 +70,9 @@ def test_costs_name_the_share_of_the_machines_rate() -> None:
     )
 
 
-def test_speed_up_is_over_the_plain_implementation_and_names_the_research_code() -> None:
+def test_speed_up_is_over_the_plain_implementation() -> None:
     table = speedup_table([latency_record(), latency_record("plain", 500.0)])
-    assert "| tiny | fp32 | 12 | 512x512 | 500 | 100 | 5.0x | 672 |" in table
-    assert "alinlab/ifseg" in table
+    assert "| tiny | fp32 | 12 | 512x512 | 500 | 100 | 5.0x |\n" in table
     assert speedup_table([latency_record()]) == ""
 
 
@@ -91,7 +90,7 @@ def test_the_readme_gets_its_tables_and_is_checked(
     blocks = ["<!-- table: latency -->\nold\n<!-- /table -->", "<!-- table: quality -->\n<!-- /table -->"]
     text = "# Title\n\n" + "\n\ntext\n\n".join(blocks) + "\n"
     readme.write_text(text)
-    options = ["--readme", str(readme), "--records", str(records)]
+    options = ["--page", str(readme), "--records", str(records)]
     assert report.main([*options, "--check"]) == 1
     assert "disagree from line 4" in capsys.readouterr().err
     assert readme.read_text() == text
@@ -116,7 +115,7 @@ def test_markers_that_cannot_be_filled_are_refused(
 ) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(text)
-    assert report.main(["--readme", str(readme), "--records", str(records)]) == 2
+    assert report.main(["--page", str(readme), "--records", str(records)]) == 2
     assert readme.read_text() == text
     assert capsys.readouterr().err.startswith("error: ")
 
@@ -139,13 +138,6 @@ def test_report_refuses_what_it_does_not_know(tmp_path: Path, capsys: pytest.Cap
     assert "memory" in errors
 
 
-def test_the_readme_and_its_records_agree(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if "<!-- table: " not in (root / "README.md").read_text(encoding="utf-8"):
-        pytest.skip("the README has no generated tables yet")
+def test_the_results_page_and_its_records_agree(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "<!-- table: " in (root / "docs" / "results.md").read_text(encoding="utf-8")
     assert report.main(["--check"]) == 0, capsys.readouterr().err
-
-
-def test_reference_figures_cover_the_models_that_are_timed(root: Path) -> None:
-    reference = json.loads((root / "benchmarks" / "reference_timings.json").read_text())
-    assert {(row["model"], row["categories"]) for row in reference["rows"]} >= {("tiny", 12), ("base", 12)}
-    assert reference["provenance"]

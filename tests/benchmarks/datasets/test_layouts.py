@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.datasets.picture_set import PictureSet, open_set
+from benchmarks.datasets.open import open_set
+from benchmarks.datasets.picture_set import PictureSet
 from benchmarks.datasets.values import IGNORED
 from ifseg_rt.errors import IfsegError, SourceError
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.datasets.folder import open_folder
-from benchmarks.datasets.picture_set import open_set
+from benchmarks.datasets.open import open_set
 from benchmarks.datasets.values import IGNORED
 from ifseg_rt.errors import SourceError, UsageError
 
