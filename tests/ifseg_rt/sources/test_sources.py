@@ -237,3 +237,16 @@ def test_picture_source(tmp_path: Path) -> None:
     source.open()
     assert [frame.index for frame in source.frames()] == [0]
     source.close()
+
+
+def test_a_picture_of_a_turned_camera_is_set_upright(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow writes the EXIF data of this test")
+    lying = np.zeros((40, 60, 3), dtype=np.uint8)
+    lying[:, :30] = 255  # bright on the left
+    exif = pillow.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    pillow.fromarray(lying).save(tmp_path / "turned.jpg", exif=exif)
+    upright = read_picture(tmp_path / "turned.jpg")
+    assert upright.shape == (60, 40, 3)
+    assert upright[:20].min() > 200  # now bright at the top
+    assert upright[40:].max() < 50
