@@ -29,7 +29,7 @@ _OPSET = 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = ArgumentParser(
-        prog="python -m benchmarks.peers.run", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+        prog="python -m benchmarks.peers.process", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )
     parser.add_argument("peer", choices=list(PEERS), help="which")
     parser.add_argument("--classes", type=positive, default=12, help="number of categories")

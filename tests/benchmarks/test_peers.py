@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.making.children import MeasurementError
-from benchmarks.peers import run as peer_run
+from benchmarks.peers import process as peer_run
 from benchmarks.peers import run as peers
 from benchmarks.peers.facts import PEERS
 from benchmarks.speed.processes import session as session_run
