@@ -61,7 +61,7 @@ def plan(options: Namespace) -> list[Measurement]:
     """Return the measurements that the options ask for, every one once.
 
     Raises:
-        UsageError: a value that cannot be meant.
+        UsageError: an invalid value.
         ArtifactError: a finished model that cannot be read.
     """
     frame = parse_size(options.frame)

@@ -54,7 +54,7 @@ def export_onnx(
         The sealed sidecar.
 
     Raises:
-        UsageError: settings or path cannot be meant, or the size does not fit the model.
+        UsageError: invalid settings or path, or the size does not fit the model.
         VocabularyError: no categories, or names that do not fit them.
         SourceError: the parity pictures cannot be read.
         ExportError: the graph cannot be written, or does not compute the same as the model.

@@ -1,4 +1,4 @@
-"""What can be baked into a graph, and which of it cannot be meant."""
+"""What can be baked into a graph, and which settings are invalid."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ExportSettings:
         return self.attention or ("fused" if self.precision == "int8" and self.opset is None else "plain")
 
     def check(self) -> None:
-        """Refuses settings that cannot be meant.
+        """Refuses invalid settings.
 
         Raises:
             UsageError: a number is out of range.

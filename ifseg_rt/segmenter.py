@@ -60,7 +60,7 @@ class Segmenter:
     Raises:
         ArtifactError: the model or its sidecar is missing, foreign, edited, made for batches or for another machine.
         DeviceError: the inference run time or the device is missing or refuses to work, or there is no such GPU.
-        UsageError: an argument cannot be meant.
+        UsageError: an argument is invalid.
 
     Example:
         >>> with Segmenter("model.onnx") as segmenter:
@@ -176,7 +176,7 @@ class Segmenter:
                 ``__cuda_array_interface__``.
 
         Raises:
-            UsageError: this segmenter does not work on a GPU throughout, is closed, or an argument cannot be meant.
+            UsageError: this segmenter does not work on a GPU throughout, is closed, or an argument is invalid.
             SourceError: the frame is empty, of another type or shape, or on another GPU.
             DeviceError: the GPU failed, or does not take the stream.
         """

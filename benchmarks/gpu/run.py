@@ -64,7 +64,7 @@ def items_of(options: Namespace) -> list[Item]:
     """Return what the options ask for.
 
     Raises:
-        UsageError: a size that cannot be meant.
+        UsageError: an invalid size.
     """
     sizes = [parse_size(text) for text in options.size]
     return plan(options.model, sizes, options.classes, options.path, options.item, parse_size(options.frame))

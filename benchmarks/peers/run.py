@@ -66,7 +66,7 @@ def plan(options: Namespace) -> list[Job]:
     """Return the lines of the table in order: ours, the stand-in for the reference, theirs.
 
     Raises:
-        UsageError: a size that cannot be meant.
+        UsageError: an invalid size.
     """
     size, frame = parse_size(options.size), parse_size(options.frame)
     jobs = []

@@ -47,7 +47,7 @@ def sweep_values(sweep: str, given: Sequence[str] | None, cores: int) -> list[An
         cores: how many cores can be used.
 
     Raises:
-        UsageError: a value that cannot be meant.
+        UsageError: an invalid value.
     """
     axis = SWEEPS[sweep]
     if given:

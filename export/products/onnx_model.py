@@ -65,7 +65,7 @@ def export_model(
         on_stage: told what is being done.
 
     Raises:
-        UsageError: settings or path cannot be meant, or the grid does not fit the model.
+        UsageError: invalid settings or path, or the grid does not fit the model.
         VocabularyError: no categories, or names that do not fit them.
         SourceError: the parity pictures cannot be read.
         ExportError: the graph cannot be written, or does not compute the same as the model.

@@ -48,7 +48,7 @@ def rebuild_engine(
     Raises:
         ArtifactError: the model is missing or damaged, or is not the one that the engine was built from.
         DeviceError: no TensorRT is usable, or a GPU is needed and missing.
-        UsageError: wishes that do not fit the flavour, or a path that cannot be meant.
+        UsageError: settings that do not fit this TensorRT, or an invalid path.
         ExportError: the build failed.
     """
     path, machine = Path(path), machine or this_machine()
@@ -103,7 +103,7 @@ def model_and_engine(path: Path, output: Path | None) -> tuple[Path, Path]:
         output: the engine to write, where it is not the one beside the model.
 
     Raises:
-        UsageError: a path that cannot be meant.
+        UsageError: an invalid path.
         ArtifactError: the engine's ONNX model is not beside it.
     """
     if path.suffix.lower() == ".onnx":
