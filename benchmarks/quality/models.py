@@ -183,7 +183,7 @@ def _of_checkpoint(name: str, path: Path, options: Namespace, data: PictureSet) 
         colors=tuple(category.color or color_for(index) for index, category in enumerate(found)),
         size=f"short side {SHORT_SIDE}, long side at most {LONG_SIDE}",
         origin={"provenance": dict(model.provenance), "precision": "fp32", "runs_in": "PyTorch"},
-        runs=(short_side_run(name, model, averagings, device=options.device),),
+        runs=(short_side_run(name, model.module, averagings, device=options.device),),
     )
 
 

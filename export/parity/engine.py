@@ -34,7 +34,7 @@ from ifseg_rt.upsampling.labels import upsample_labels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from export.frozen.segmenter import FrozenSegmenter
+    from export.frozen.head import FrozenModel
     from export.pictures import Picture
 
 # Probabilities below it say nothing: float32 softmax has rounded them.
@@ -191,7 +191,7 @@ def run_model(path: Path, *, device: str = "auto") -> Iterator[Runner]:
         yield run
 
 
-def run_module(module: FrozenSegmenter, preprocess: Preprocess) -> Runner:
+def run_module(module: FrozenModel, preprocess: Preprocess) -> Runner:
     """Runs the frozen module in PyTorch, picture by picture."""
     import torch
 
@@ -201,7 +201,7 @@ def run_module(module: FrozenSegmenter, preprocess: Preprocess) -> Runner:
         frame = picture[1]
         image = torch.from_numpy(prepare(frame, "bgr"))
         with torch.inference_mode():
-            probabilities, logits, _ = module(image)
+            probabilities, logits = module(image)[:2]
         rows = logits[0].float().softmax(-1).clamp(min=_SMALLEST).log().numpy()
         return Scores(rows, upsample_labels(probabilities[0].numpy(), *frame.shape[:2]))
 

@@ -21,10 +21,10 @@ from ifseg_rt.upsampling.labels import upsample_labels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from export.frozen.head import FrozenModel
     from export.frozen.precision import Precision
-    from export.frozen.segmenter import FrozenSegmenter
     from export.pictures import Picture
-    from train.models.ofa.model import IFSegModel
+    from train.models.base import SegmentationModel
 
 # float32 noise of the model itself is about 2e-5 on logits; a wrong operator is off by far more than 1e-3.
 LOGIT_TOLERANCE = 1e-3
@@ -143,8 +143,8 @@ class _Scores:
 
 
 def measure_parity(
-    model: IFSegModel,
-    frozen: FrozenSegmenter,
+    model: SegmentationModel,
+    frozen: FrozenModel,
     onnx_path: Path,
     preprocess: Preprocess,
     pictures: Sequence[Picture],
@@ -192,7 +192,7 @@ def measure_parity(
     )
 
 
-def _run_model(model: IFSegModel, frozen: FrozenSegmenter, inputs: NDArray[np.float32]) -> list[_Scores]:
+def _run_model(model: SegmentationModel, frozen: FrozenModel, inputs: NDArray[np.float32]) -> list[_Scores]:
     import torch
 
     from train.models.refinement import neighbours, refine
@@ -200,10 +200,12 @@ def _run_model(model: IFSegModel, frozen: FrozenSegmenter, inputs: NDArray[np.fl
     out = []
     with torch.inference_mode():
         for batch in _batches(inputs, batch_sizes(frozen)):
-            features = model.features(torch.from_numpy(batch))
-            logits = model.patch_rows(model.all_logits(model.project(features), frozen.grid))
-            refined = refine(logits.softmax(-1), neighbours(features, frozen.neighbours), frozen.rounds)
-            for one, smooth in zip(logits.numpy(), refined.numpy(), strict=True):
+            logits, features = model.score(torch.from_numpy(batch))
+            probabilities, settings = logits.softmax(-1), frozen.refinement
+            if settings is not None and features is not None:
+                near = neighbours(features, settings.neighbours)
+                probabilities = refine(probabilities, near, settings.rounds)
+            for one, smooth in zip(logits.numpy(), probabilities.numpy(), strict=True):
                 out.append(_Scores(one, _planes(smooth, frozen.grid)))
     return out[: len(inputs)]
 
@@ -226,18 +228,18 @@ def _run_graph(onnx_path: Path, sizes: tuple[int, ...], inputs: NDArray[np.float
     return out[: len(inputs)]
 
 
-def _run_frozen(frozen: FrozenSegmenter, inputs: NDArray[np.float32]) -> list[_Scores]:
+def _run_frozen(frozen: FrozenModel, inputs: NDArray[np.float32]) -> list[_Scores]:
     import torch
 
     out = []
     with torch.inference_mode():
         for batch in _batches(inputs, batch_sizes(frozen)):
-            refined, logits, _ = frozen(torch.from_numpy(batch))
+            refined, logits = frozen(torch.from_numpy(batch))[:2]
             out += [_Scores(one, smooth) for one, smooth in zip(logits.numpy(), refined.numpy(), strict=True)]
     return out[: len(inputs)]
 
 
-def batch_sizes(frozen: FrozenSegmenter) -> tuple[int, ...]:
+def batch_sizes(frozen: FrozenModel) -> tuple[int, ...]:
     """Numbers of pictures per call to compare with: the only one, or both ends of the range."""
     return (frozen.batch,) if frozen.smallest_batch is None else (frozen.smallest_batch, frozen.batch)
 
