@@ -124,11 +124,13 @@ def _score(path: Path, data: PictureSet, pictures: Sequence[LabelledPicture], th
     """MIoU against the set's labels, unrefined and refined."""
     from benchmarks.quality.evaluation import evaluate, segmenter_run
     from ifseg_rt.artifact.sidecar import read_artifact
+    from ifseg_rt.options import baked_refinement
 
-    baked = read_artifact(path).refinement
+    baked = baked_refinement(read_artifact(path))
+    wanted = {"miou": None, **({} if baked is None else {"miou_refined": baked})}
     scores: dict[str, Any] = {}
     with progress_bar() as bar:
-        for name, averaging in (("miou", None), ("miou_refined", (baked.neighbours, baked.rounds))):
+        for name, averaging in wanted.items():
             task = bar.add_task(f"{path.stem}, {name}", total=len(pictures))
             run = segmenter_run(path.stem, path, averaging, device="cpu", threads=threads)
             quality = evaluate(run, pictures, len(data.categories), step=partial(bar.advance, task))

@@ -24,13 +24,15 @@ class SealedFormat(Generic[Record]):
     Attributes:
         record: what it holds; strict, with the fields ``kind``, ``schema_version`` and ``integrity``.
         kind: its ``kind``.
-        version: its ``schema_version``.
+        oldest: the first ``schema_version`` that is read.
+        version: the last one, which is written.
         described: what such a file describes, for messages: ``"a model"``.
         made_by: what wrote it: ``"export"``.
     """
 
     record: type[Record]
     kind: str
+    oldest: int
     version: int
     described: str
     made_by: str
@@ -57,10 +59,10 @@ class SealedFormat(Generic[Record]):
                 hint=again,
             )
         version = fields.get("schema_version")
-        if version != self.version:
+        if version not in range(self.oldest, self.version + 1):
             newer = isinstance(version, int) and version > self.version
             raise ArtifactError(
-                f"{path} has schema version {version!r}; this build reads version {self.version}",
+                f"{path} has schema version {version!r}; this build reads versions {self.oldest} to {self.version}",
                 hint="upgrade ifseg-rt" if newer else again,
             )
         if fields.get(_SEAL) != _seal(fields):

@@ -10,9 +10,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import msgspec
+
 from ifseg_rt.artifact.file_kinds import CHECKPOINT_SUFFIXES, ENGINE_SUFFIXES
 from ifseg_rt.artifact.schema import (
     KIND,
+    OLDEST_SCHEMA_VERSION,
     OPEN_AXIS,
     SCHEMA_VERSION,
     Artifact,
@@ -44,7 +47,7 @@ __all__ = [
     "write_artifact",
 ]
 
-_FORM = SealedFormat(Artifact, KIND, SCHEMA_VERSION, "a model", "export")
+_FORM = SealedFormat(Artifact, KIND, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, "a model", "export")
 _EXPORT_AGAIN = "export it again: python -m export.to_onnx ckpt.pt -o {name}"
 
 
@@ -80,10 +83,13 @@ def read_artifact(model_path: str | Path) -> Artifact:
 def write_artifact(artifact: Artifact, sidecar: str | Path) -> Artifact:
     """Seal ``artifact``, write it to ``sidecar`` in one atomic step and return the sealed copy.
 
+    What is written is of the latest schema version, whichever it was read from.
+
     Raises:
         ArtifactError: the fields contradict each other; nothing is written.
     """
     sidecar = Path(sidecar)
+    artifact = msgspec.structs.replace(artifact, schema_version=SCHEMA_VERSION)
     _check_meaning(artifact, sidecar)
     return write_sealed(artifact, sidecar)
 

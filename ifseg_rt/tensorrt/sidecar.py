@@ -14,6 +14,7 @@ from ifseg_rt.errors import ArtifactError
 from ifseg_rt.tensorrt.schema import (
     ENGINE_KIND,
     ENGINE_SCHEMA_VERSION,
+    OLDEST_ENGINE_SCHEMA_VERSION,
     EngineArtifact,
     EngineBuild,
     EngineParity,
@@ -35,7 +36,9 @@ __all__ = [
     "write_engine_sidecar",
 ]
 
-_FORM = SealedFormat(EngineArtifact, ENGINE_KIND, ENGINE_SCHEMA_VERSION, "an engine", "build")
+_FORM = SealedFormat(
+    EngineArtifact, ENGINE_KIND, OLDEST_ENGINE_SCHEMA_VERSION, ENGINE_SCHEMA_VERSION, "an engine", "build"
+)
 
 
 def engine_sidecar_path(engine: str | Path) -> Path:
@@ -92,6 +95,7 @@ def write_engine_sidecar(engine: EngineArtifact, sidecar: str | Path) -> EngineA
         ArtifactError: the fields contradict each other; nothing is written.
     """
     sidecar = Path(sidecar)
+    engine = msgspec.structs.replace(engine, schema_version=ENGINE_SCHEMA_VERSION)
     _check_meaning(engine, sidecar)
     return write_sealed(engine, sidecar)
 

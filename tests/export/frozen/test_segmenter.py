@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from export.frozen.biases import CompactBiases, DenseBiases, self_blocks
-from export.frozen.segmenter import MOST_PATCHES, FrozenSegmenter
+from export.frozen.head import MOST_PATCHES
+from export.frozen.segmenter import FrozenSegmenter
 from ifseg_rt.errors import UsageError, VocabularyError
 from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
