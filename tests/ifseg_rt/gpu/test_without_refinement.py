@@ -1,4 +1,4 @@
-"""The device path with a model that gives no neighbours: labels from the logits, and no memory for what is not there."""
+"""The device path with a model that gives no neighbours: labels come from its logits, as on the host."""
 
 from __future__ import annotations
 
