@@ -97,11 +97,7 @@ def run(args: argparse.Namespace) -> None:
     from train.load import load_model
     from train.words.vocabulary import Vocabulary
 
-    wanted: Vocabulary | None = None
-    if args.categories_file is not None:
-        wanted = Vocabulary.from_file(args.categories_file)
-    elif args.categories is not None:
-        wanted = Vocabulary.parse(args.categories)
+    wanted = Vocabulary.asked(args.categories, args.categories_file)
     with process_group(device) as leader:
         model = load_model(args.base, wanted, tokenizer=args.tokenizer, device=str(device), seed=args.seed)
         adaptation = Adaptation(model, config)

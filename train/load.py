@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifseg_rt.artifact.sidecar import file_sha256
 from ifseg_rt.errors import CheckpointError, UsageError, VocabularyError
 from train.checkpoints import hub
 from train.checkpoints.hugging_face_layout import CONFIG_FILE, WEIGHTS_FILE, check_settings, from_hugging_face
 from train.checkpoints.ofa_layout import fill_model, infer_config
-from train.checkpoints.own import Checkpoint, file_sha256, is_own_document, parse_checkpoint
+from train.checkpoints.own import Checkpoint, is_own_document, parse_checkpoint
 from train.checkpoints.safe_pickle import load_untrusted
 from train.loaded_model import LoadedModel, give_vocabulary
 from train.words.prompt import build_prompt

@@ -96,11 +96,6 @@ def default_opset(precision: Precision, attention: AttentionForm = "plain") -> i
     return BF16_OPSET if precision == "bf16" else DEFAULT_OPSET
 
 
-def weight_bytes(frozen: FrozenModel) -> int:
-    """Bytes of all constants of the module."""
-    return sum(t.numel() * t.element_size() for t in frozen.state_dict().values())
-
-
 def _constant_bytes(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model
     tensors = (value.const_value for value in model.graph.initializers.values())
     return sum(tensor.nbytes for tensor in tensors if tensor is not None)

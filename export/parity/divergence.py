@@ -17,7 +17,7 @@ import numpy as np
 
 from export.graph.static_int8 import WIDENED
 from export.graph.writer import default_opset, write_onnx
-from export.parity.graph import RELATIVE_TOLERANCE
+from export.parity.comparison import RELATIVE_TOLERANCE
 from ifseg_rt.artifact.schema import IMAGE
 from ifseg_rt.host.preprocess import Preprocessor
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from export.freeze_model import freeze_model
-from export.parity.graph import ParityError
+from export.parity.comparison import ParityError
 from export.pictures import parity_pictures
 from export.products.onnx_model import check_target, export_model, on_cpu
 from export.settings import ExportSettings

@@ -102,7 +102,7 @@ def export_model(
             report = measure_parity(module, frozen, draft, preprocess_of(module.config, settings.size), pictures, names)
             report.check()
             known = {**model.provenance, **(provenance or {})}
-            write_artifact(describe(module, frozen, files, records, report.record(), known), sidecar_path(draft))
+            write_artifact(describe(module, frozen, files, records, report.parity, known), sidecar_path(draft))
             artifact = read_artifact(draft)
             # The sidecar last: until it arrives, a reader is refused by the hashes and never sees a wrong pair.
             for file in (*files[::-1], sidecar_path(draft)):

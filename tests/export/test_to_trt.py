@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from export.parity import graph as parity
+from export.parity import comparison
 from export.products.onnx_model import export_model
 from export.settings import ExportSettings
 from export.to_trt import main
@@ -237,7 +237,7 @@ def test_a_graph_that_computes_something_else_names_the_layer(
     own_checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model.engine").write_bytes(b"old engine")
-    monkeypatch.setitem(parity.RELATIVE_TOLERANCE, "fp16", 1e-7)
+    monkeypatch.setitem(comparison.RELATIVE_TOLERANCE, "fp16", 1e-7)
     arguments = [str(own_checkpoint), "-o", str(tmp_path / "model.engine"), "--size", "64", "-q", *RTX]
     assert main(arguments) == 6
     said = capfd.readouterr()

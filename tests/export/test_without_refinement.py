@@ -87,7 +87,7 @@ def path(model: LoadedModel[Plain], tmp_path_factory: pytest.TempPathFactory) ->
     report = measure_parity(model.module, frozen, path, preprocess, pictures, NAMES)
     report.check()
     records = category_records(model, NAMES)
-    write_artifact(describe(model.module, frozen, files, records, report.record(), {}), sidecar_path(path))
+    write_artifact(describe(model.module, frozen, files, records, report.parity, {}), sidecar_path(path))
     return path
 
 

@@ -15,10 +15,11 @@ import pytest
 import torch
 
 import train.load
+from ifseg_rt.artifact.sidecar import file_sha256
 from ifseg_rt.errors import CheckpointError, UsageError, VocabularyError
 from train import load_model
 from train.checkpoints.ofa_layout import infer_config
-from train.checkpoints.own import file_sha256, save_checkpoint
+from train.checkpoints.own import save_checkpoint
 from train.loaded_model import LoadedModel, checkpoint_of
 from train.models.ofa.config import PRESETS
 from train.models.ofa.model import IFSegModel

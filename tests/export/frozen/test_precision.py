@@ -13,7 +13,8 @@ import torch
 from export.frozen.precision import Precision, WideLayerNorm
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import default_opset, write_onnx
-from export.parity.graph import RELATIVE_TOLERANCE, ParityReport, measure_parity
+from export.parity.comparison import RELATIVE_TOLERANCE
+from export.parity.graph import ParityReport, measure_parity
 from export.pictures import textured_picture
 from export.products.onnx_model import export_model
 from export.settings import ExportSettings
@@ -112,7 +113,16 @@ def test_parity_is_measured_and_bounded(
 
 
 def test_labels_of_decided_patches_are_checked_on_their_own() -> None:
-    good = ParityReport(0.05, 0.99, 0.99, ("a", 0.9), ("sky", 0.9), 3, "fp16", "onnxruntime", 0.002, 1.0)
+    good = ParityReport(
+        max_logit_difference=0.05,
+        label_agreement=0.99,
+        label_agreement_unrefined=0.99,
+        worst_picture=("a", 0.9),
+        worst_class=("sky", 0.9),
+        pictures=3,
+        precision="fp16",
+        relative_logit_error=0.002,
+    )
     good.check()
     fields = {**good.to_dict(), "decided_agreement": 0.99}
     with pytest.raises(ExportError, match="clear winner 99"):

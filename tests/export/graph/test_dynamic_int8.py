@@ -19,7 +19,8 @@ from export import to_onnx
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.dynamic_int8 import LARGEST_WEIGHT, quantise_linears, quantise_weights
 from export.graph.writer import FUSED_OPSET, default_opset, write_onnx
-from export.parity.graph import RELATIVE_TOLERANCE, ParityReport
+from export.parity.comparison import RELATIVE_TOLERANCE
+from export.parity.graph import ParityReport
 from export.pictures import textured_picture
 from export.products.onnx_model import export_model
 from export.settings import ExportSettings

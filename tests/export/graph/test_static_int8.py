@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from export.calibration import input_ranges
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import write_onnx
-from export.parity.graph import RELATIVE_TOLERANCE
+from export.parity.comparison import RELATIVE_TOLERANCE
 from export.pictures import calibration_pictures, textured_picture
 from export.products.onnx_model import Exported, export_model
 from export.settings import ExportSettings

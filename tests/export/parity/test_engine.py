@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from export.freeze_model import freeze_model
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import write_onnx
+from export.parity.comparison import RELATIVE_TOLERANCE, ParityError
 from export.parity.divergence import (
     explain_divergence,
     first_divergence,
@@ -23,7 +24,6 @@ from export.parity.divergence import (
     module_activations,
 )
 from export.parity.engine import EngineReport, Runner, Scores, compare_engine, run_model, run_module, why_not_compared
-from export.parity.graph import RELATIVE_TOLERANCE, ParityError
 from export.pictures import Picture, textured_picture
 from export.products.onnx_model import export_model
 from export.settings import ExportSettings

@@ -19,7 +19,14 @@ from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 SIZE = (96, 128)
-GOOD = ParityReport(1e-5, 1.0, 1.0, ("a.jpg", 1.0), ("sky", 1.0), 3)
+GOOD = ParityReport(
+    max_logit_difference=1e-5,
+    label_agreement=1.0,
+    label_agreement_unrefined=1.0,
+    worst_picture=("a.jpg", 1.0),
+    worst_class=("sky", 1.0),
+    pictures=3,
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,7 @@ def test_the_same_model_agrees(smallest: LoadedModel[IFSegModel], graph: tuple[F
     report.check()
     assert report.pictures == 3
     assert report.label_agreement == pytest.approx(1.0)
-    assert report.record().pictures == 3
+    assert report.parity.pictures == 3
 
 
 def test_every_picture_is_compared(
