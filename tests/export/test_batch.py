@@ -40,7 +40,7 @@ def open_model(
     make_model: Callable[..., LoadedModel[IFSegModel]], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[LoadedModel[IFSegModel], Path, Artifact]:
     # The decoder's last layer reads other rows than it has where this is 1.
-    model = make_model(name="open", encoder_layers=1, decoder_layers=2, readout_offset=1).module
+    model = make_model(name="open", encoder_layers=1, decoder_layers=2, readout_offset=1)
     path = tmp_path_factory.mktemp("open") / "model.onnx"
     return model, path, export_onnx(model, path, size=SIZE, batch=(1, 3), neighbours=2, rounds=4)
 
@@ -50,11 +50,11 @@ def test_every_number_of_pictures(
 ) -> None:
     model, path, _ = open_model
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    frozen = FrozenSegmenter(model, SIZE, batch=3, smallest_batch=1, neighbours=2, rounds=4)
+    frozen = FrozenSegmenter(model.module, SIZE, batch=3, smallest_batch=1, neighbours=2, rounds=4)
     for count in (1, 2, 3):
         image = noise(SIZE, batch=count, seed=count)
         found = session.run(["probabilities", "logits", "neighbours"], {"image": image.numpy()})
-        alone = FrozenSegmenter(model, SIZE, batch=1, neighbours=2, rounds=4)
+        alone = FrozenSegmenter(model.module, SIZE, batch=1, neighbours=2, rounds=4)
         with torch.no_grad():
             together = frozen(image)
             one_by_one = [torch.cat(parts) for parts in zip(*(alone(picture[None]) for picture in image), strict=True)]

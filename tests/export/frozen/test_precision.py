@@ -160,8 +160,8 @@ def test_settings_that_cannot_be_meant(settings: ExportSettings) -> None:
 def test_one_category_has_no_spread_to_compare_with(
     make_model: Callable[..., LoadedModel[IFSegModel]], tmp_path: Path
 ) -> None:
-    model = make_model(name="one", encoder_layers=1, decoder_layers=1).module
-    model.set_vocabulary([0, 20, 2], [[[20]]])
+    model = make_model(name="one", encoder_layers=1, decoder_layers=1)
+    model.module.set_vocabulary([0, 20, 2], [[[20]]])
     exported = export_model(
         model, tmp_path / "one.onnx", ExportSettings(size=SIZE, precision="fp16"), categories=["sky"]
     )
