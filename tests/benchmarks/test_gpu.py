@@ -24,9 +24,9 @@ from benchmarks.making.children import MeasurementError
 from benchmarks.making.made_models import MadeModels
 from benchmarks.report import tables_of
 from ifseg_rt.kernels.launch import Kernels
-from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.machine import GpuFacts, Machine
 
-H200 = Machine("linux-x86_64", Gpu("NVIDIA H200", "9.0", 150 << 30, "13.0", "580.1"))
+H200 = Machine("linux-x86_64", GpuFacts("NVIDIA H200", "9.0", 150 << 30, "13.0", "580.1"))
 NONE = Machine("linux-x86_64", None, "the driver finds no GPU")
 FIGURES = {"median": 2.0, "p95": 3.0, "p99": 4.0, "min": 1.0}
 QUICK = ["--frame", "48x64", "--runs", "1", "--warmup", "0"]

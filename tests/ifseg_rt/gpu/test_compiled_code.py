@@ -11,11 +11,11 @@ import pytest
 from filelock import FileLock
 
 from ifseg_rt.backends.tensorrt import rtx_cache
-from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.machine import GpuFacts, Machine
 
 
 def checked(name: str = "NVIDIA GeForce RTX 3060", sha256: str = "ab" * 32, version: str = "1.7.1.116") -> Any:
-    gpu = Gpu(name, "8.6", 1 << 30, "13.0")
+    gpu = GpuFacts(name, "8.6", 1 << 30, "13.0")
     return SimpleNamespace(
         machine=Machine("linux-x86_64", gpu),
         tensorrt=SimpleNamespace(name="tensorrt_rtx", version=version),

@@ -20,7 +20,7 @@ from ifseg_rt.backends.tensorrt import shared_engines as engines
 from ifseg_rt.backends.tensorrt.gpu_network import TensorRtOnGpu
 from ifseg_rt.backends.tensorrt.shared_engines import SharedEngine, shared_engine
 from ifseg_rt.errors import ArtifactError, DeviceError
-from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.machine import GpuFacts, Machine
 from ifseg_rt.tensorrt.logger import Messages
 
 INPUTS = (TensorSpec("image", "float32", (1, 3, 64, 96)),)
@@ -125,7 +125,7 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
         name = "tensorrt_rtx" if rtx else "tensorrt"
         checked = SimpleNamespace(
             path=tmp_path / "model.engine",
-            machine=Machine("linux-x86_64", Gpu("RTX", "8.6", 1 << 30, "13.0")),
+            machine=Machine("linux-x86_64", GpuFacts("RTX", "8.6", 1 << 30, "13.0")),
             tensorrt=SimpleNamespace(name=name, title="TensorRT 1", version="1", module=module),
             artifact=SimpleNamespace(engine=SimpleNamespace(sha256=sha256), inputs=INPUTS, outputs=OUTPUTS),
         )
