@@ -18,7 +18,7 @@ from ifseg_rt.gpu.cuda_errors import device_errors
 from ifseg_rt.gpu.foreign_frame import DeviceFrame, DeviceView, frame_of, is_on_device, stream_address
 from ifseg_rt.gpu.layout import ResultLayout, lay_out_result
 from ifseg_rt.gpu.program import FrameProgram
-from ifseg_rt.gpu.recording import Recorder
+from ifseg_rt.gpu.recording import FrameRecorder
 from ifseg_rt.gpu.results.blocks import BlockPool
 from ifseg_rt.gpu.results.on_gpu import DeviceResult
 from ifseg_rt.gpu.results.reader import DeviceMemoryResult, ResultReader
@@ -91,7 +91,7 @@ class GpuRunner:
         self._artifact = artifact
         self._extras = extras or Extras()
         self._clock = StageClock(gpu, enabled=time_stages)
-        self._recorder = Recorder(gpu.record, network.why_not_recordable, wanted=cuda_graph and not time_stages)
+        self._recorder = FrameRecorder(gpu.record, network.why_not_recordable, wanted=cuda_graph and not time_stages)
         self._lock = threading.RLock()  # a result of this path may be given to it as a frame, and asks it for memory
         colors = tuple(category.color for category in artifact.categories)
         self._reader = ResultReader(gpu, self._lock, network.device, artifact.category_names, colors)
