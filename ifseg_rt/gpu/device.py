@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from ifseg_rt.gpu.cuda_errors import device_errors
-from ifseg_rt.gpu.deferred_free import DeferredFree
 from ifseg_rt.gpu.foreign_frame import DeviceView
-from ifseg_rt.gpu.memory import Memory, PinnedMemory
+from ifseg_rt.gpu.memory import DeferredFree, Memory, PinnedMemory
+from ifseg_rt.kernels.compile import cuda_core
+from ifseg_rt.kernels.launches import Launch
+from ifseg_rt.kernels.loaded import LoadedKernels
 
 _PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: page-locked for every context of the process
 _LEGACY_DEFAULT_STREAM = 1
@@ -53,16 +55,13 @@ class Gpu:
         name: what the driver calls it.
         stream: the ``cuda.core.Stream`` all work of one segmenter goes through.
         stream_address: the same as a number, for run times.
-        kernels: see :class:`ifseg_rt.kernels.launch.Kernels`.
+        shared_limit: bytes of shared memory a block of threads may have when it asks.
 
     Raises:
         DeviceError: cuda.core, NVRTC or the driver is missing, or the GPU does not work.
     """
 
     def __init__(self, index: int = 0) -> None:
-        from ifseg_rt.kernels.compile import cuda_core
-        from ifseg_rt.kernels.launch import Kernels
-
         self._core: Any = cuda_core()
         with device_errors("opening the GPU"):
             self._driver: Any = import_module("cuda.bindings.driver")
@@ -77,7 +76,8 @@ class Gpu:
                 self.stream = self._device.create_stream()
                 self._handle = self.stream.handle
                 self.stream_address = int(self._handle)
-                self.kernels = Kernels(self._device)
+                self._kernels = LoadedKernels(self._device)
+                self.shared_limit = self._kernels.shared_limit
             finally:
                 # The caller's thread keeps the GPU it had chosen; ours is made current for the length of a call.
                 _checked(self._driver, self._driver.cuCtxSetCurrent(before))
@@ -100,6 +100,10 @@ class Gpu:
         """Page-locked host memory of ``size`` bytes."""
         address = int(_checked(self._driver, self._driver.cuMemHostAlloc(size, _PORTABLE)))
         return PinnedMemory(address, size, self._free_pinned)
+
+    def launch(self, launch: Launch) -> None:
+        """Enqueue one kernel."""
+        self._kernels.launch(self.stream, launch)
 
     def copy(self, target: int, source: int, size: int) -> None:
         """Enqueue a copy of ``size`` bytes between any two of the memories above."""

@@ -20,6 +20,7 @@ import pytest
 from ifseg_rt.gpu.device import Gpu
 from ifseg_rt.gpu.runner import GpuRunner
 from ifseg_rt.kernels.compile import SOURCES
+from ifseg_rt.kernels.launches import plan_softmax
 from ifseg_rt.options import Averaging, Extras
 
 pytestmark = pytest.mark.gpu
@@ -76,7 +77,7 @@ def test_the_first_launch_of_a_kernel_may_be_recorded() -> None:
     with gpu.current():
         memory = gpu.allocate(4096)
         planes = memory.address + 2048
-        replay = gpu.record(lambda: gpu.kernels.softmax(gpu.stream, memory.address, 8, 8, planes=planes))
+        replay = gpu.record(lambda: gpu.launch(plan_softmax(memory.address, 8, 8, planes=planes)))
         replay.launch()
         replay.launch()
         gpu.synchronize()
