@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ifseg_rt.artifact.schema import IMAGE, LOGITS, NEIGHBOURS
 from ifseg_rt.errors import ArtifactError
 from ifseg_rt.gpu.memory import Region
 from ifseg_rt.upsampling.labels import label_type
@@ -41,7 +42,7 @@ class NetworkLayout:
     @property
     def tensors(self) -> dict[str, Region]:
         """Inputs and outputs of the network by name."""
-        return {"image": self.image, "logits": self.logits, "neighbours": self.neighbours}
+        return {IMAGE: self.image, LOGITS: self.logits, NEIGHBOURS: self.neighbours}
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,12 @@ def lay_out_network(artifact: Artifact) -> NetworkLayout:
         ArtifactError: the sidecar lacks one of them.
     """
     specs = {spec.name: spec for spec in (*artifact.inputs, *artifact.outputs)}
-    missing = sorted({"image", "logits", "neighbours"} - set(specs))
+    names = (IMAGE, LOGITS, NEIGHBOURS)
+    missing = sorted(set(names) - set(specs))
     if missing:
         raise ArtifactError(f"the model has no {' and no '.join(missing)}, which the GPU's kernels work on")
     cells, classes = prod(artifact.grid), len(artifact.categories)
-    shapes = [(specs[name].shape, np.dtype(specs[name].dtype)) for name in ("image", "logits", "neighbours")]
+    shapes = [(specs[name].shape, np.dtype(specs[name].dtype)) for name in names]
     regions = list(_packed([*shapes, ((classes, cells), np.dtype(np.float32))]))
     image, logits, neighbours, planes = regions
     return NetworkLayout(image, logits, neighbours, planes, planes.end)

@@ -135,9 +135,9 @@ def test_onnx_runtime() -> None:
     assert hasattr(options, "only_execute_path_to_fetches")
 
 
-def test_onnx_runtime_says_where_nodes_run(open_device: Any) -> None:
+def test_onnx_runtime_says_where_nodes_run(open_gpu_runner: Any) -> None:
     """With the option that our sessions are opened with."""
-    path, _, network = open_device()
+    path, _, network = open_gpu_runner()
     if not hasattr(type(network._session), "get_provider_graph_assignment_info"):
         pytest.skip("this ONNX Runtime does not tell where nodes run")
     from ifseg_rt.backends.onnx_runtime.gpu_network import OnnxOnGpu

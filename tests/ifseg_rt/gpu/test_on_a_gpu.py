@@ -16,6 +16,7 @@ from ifseg_rt import Segmenter
 from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.backends.onnx_runtime.session import CUDA, import_runtime, why_no_gpu
 from ifseg_rt.errors import DeviceError, IfsegError, UsageError
+from ifseg_rt.kernels.launches import plan_finite
 from ifseg_rt.machine import this_machine
 from ifseg_rt.upsampling.labels import upsample_labels
 
@@ -124,7 +125,7 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("refine", [True, (5, 7), (3, 0), False])
-def test_labels_are_those_of_the_host_path(open_gpu: Any, models: Any, sample: np.ndarray, refine: Any) -> None:
+def test_labels_are_those_of_the_host_runner(open_gpu: Any, models: Any, sample: np.ndarray, refine: Any) -> None:
     with Segmenter(models["onnx"], device="cpu", refine=refine) as host:
         expected = host(sample)
     segmenter = open_gpu(refine=refine)
@@ -238,7 +239,7 @@ def test_values_that_are_not_finite_are_found() -> None:
             if place is not None:
                 host.array((values.size,), np.float32)[place] = value
             gpu.copy(memory.address, host.address, values.nbytes)
-            gpu.kernels.finite(gpu.stream, memory.address, values.size, flags=flags.address, blocks=64)
+            gpu.launch(plan_finite(memory.address, values.size, flags=flags.address, blocks=64))
             gpu.copy(found.address, flags.address, 256)
             gpu.synchronize()
             assert bool(found.array((64,), np.int32).any()) == (place is not None)

@@ -34,9 +34,9 @@ class Session:
 
 @pytest.mark.parametrize(("parts", "runs"), [([part(CUDA, 9)], 2), ([part(CUDA, 9), part(CPU, 1)], 0), ([], 0)])
 def test_memory_of_the_second_run_is_taken_before_a_recording(
-    open_device: Callable[..., Any], parts: list[SimpleNamespace], runs: int
+    open_gpu_runner: Callable[..., Any], parts: list[SimpleNamespace], runs: int
 ) -> None:
-    _path, _, network = open_device()
+    _path, _, network = open_gpu_runner()
     network._session = session = Session(*parts)
     network.enqueue = lambda: OnnxOnGpu.enqueue(network)
     assert (OnnxOnGpu.why_not_recordable(network) is None) == (runs > 0)
