@@ -137,7 +137,7 @@ class Gpu:
                 raise
             graph = _checked(self._driver, self._driver.cuStreamEndCapture(self._handle))
         try:
-            if self._calls_host(graph):
+            if calls_host(self._driver, graph):
                 # ONNX Runtime frees staging memory like that: repeated, it would be freed and read again and again.
                 raise RuntimeError("a part of it calls back into the program, which must happen once")
             executable = _checked(self._driver, self._driver.cuGraphInstantiate(graph, 0))
@@ -147,11 +147,7 @@ class Gpu:
 
     def mark(self) -> Any:  # noqa: ANN401 - a cuda.core.Event
         """Enqueue a point in time."""
-        try:
-            options = self._core.EventOptions(timing_enabled=True)
-        except TypeError:  # its name before cuda-core 1.0
-            options = self._core.EventOptions(enable_timing=True)
-        event = self._device.create_event(options)
+        event = self._device.create_event(timing_options(self._core))
         self.stream.record(event)
         return event
 
@@ -197,20 +193,6 @@ class Gpu:
         view = import_module("cuda.core.utils").StridedMemoryView.from_buffer(buffer, shape, dtype=dtype)
         return view.__dlpack__(max_version=version)
 
-    def _calls_host(self, graph: Any) -> bool:  # noqa: ANN401
-        driver, kinds = self._driver, self._driver.CUgraphNodeType
-        graphs = [graph]
-        while graphs:
-            found = graphs.pop()
-            _, count = _answer(driver, driver.cuGraphGetNodes(found, 0))
-            for node in _checked(driver, driver.cuGraphGetNodes(found, count)):
-                kind = _checked(driver, driver.cuGraphNodeGetType(node))
-                if kind == kinds.CU_GRAPH_NODE_TYPE_HOST:
-                    return True
-                if kind == kinds.CU_GRAPH_NODE_TYPE_GRAPH:
-                    graphs.append(_checked(driver, driver.cuGraphChildGraphNodeGetGraph(node)))
-        return False
-
     def _destroy(self, graph: Any) -> None:  # noqa: ANN401
         if graph is not None and int(graph) != 0:
             _checked(self._driver, self._driver.cuGraphDestroy(graph))
@@ -225,6 +207,34 @@ class Gpu:
         # Memory is dropped by any thread, so the context is made current here.
         with self.current():
             work()
+
+
+def calls_host(driver: Any, graph: Any) -> bool:  # noqa: ANN401
+    """Whether a recorded graph, or one inside it, calls a function of the program.
+
+    Args:
+        driver: ``cuda.bindings.driver``.
+        graph: a ``CUgraph``.
+    """
+    kinds, graphs = driver.CUgraphNodeType, [graph]
+    while graphs:
+        found = graphs.pop()
+        _, count = _answer(driver, driver.cuGraphGetNodes(found, 0))
+        for node in _checked(driver, driver.cuGraphGetNodes(found, count)):
+            kind = _checked(driver, driver.cuGraphNodeGetType(node))
+            if kind == kinds.CU_GRAPH_NODE_TYPE_HOST:
+                return True
+            if kind == kinds.CU_GRAPH_NODE_TYPE_GRAPH:
+                graphs.append(_checked(driver, driver.cuGraphChildGraphNodeGetGraph(node)))
+    return False
+
+
+def timing_options(core: Any) -> Any:  # noqa: ANN401
+    """``cuda.core.EventOptions`` for events that keep time."""
+    try:
+        return core.EventOptions(timing_enabled=True)
+    except TypeError:  # its name before cuda-core 1.0
+        return core.EventOptions(enable_timing=True)
 
 
 def _destroy_executable(driver: Any, executable: Any) -> None:  # noqa: ANN401

@@ -224,6 +224,7 @@ class HostNetwork(OnnxOnGpu):
         artifact = read_artifact(model)
         session = session_or_error(model, artifact, ["CPUExecutionProvider"], 1)
         super().__init__(import_runtime(), session, model, artifact, "cuda")
+        self.session = session
         self._gpu = gpu
         self.refusal: str | None = None
 

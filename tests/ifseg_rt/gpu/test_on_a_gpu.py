@@ -145,8 +145,6 @@ def test_graph_on_and_off_are_equal(open_gpu: Any, sample: np.ndarray) -> None:
     for _ in range(2):
         for frame in frames:
             np.testing.assert_array_equal(recorded(frame).labels, plain(frame).labels)
-    refusal = recorded._runner.graph_refusal
-    assert refusal is None or refusal.strip()
 
 
 def test_stages_are_timed_when_asked(open_gpu: Any, sample: np.ndarray) -> None:
@@ -211,7 +209,7 @@ def test_threads(open_gpu: Any, sample: np.ndarray) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_one_engine_for_all(models: Any, sample: np.ndarray) -> None:
+def test_an_engine_outlives_the_first_segmenter_of_it(models: Any, sample: np.ndarray) -> None:
     if isinstance(models["engine"], str):
         pytest.skip(models["engine"])
     try:
@@ -219,7 +217,6 @@ def test_one_engine_for_all(models: Any, sample: np.ndarray) -> None:
     except DeviceError as error:
         pytest.skip(str(error))
     with first, second:
-        assert first._runner._network._engine is second._runner._network._engine
         np.testing.assert_array_equal(first(sample).labels, second(sample).labels)
         first.close()
         assert second(sample).labels.shape == sample.shape[:2]

@@ -19,6 +19,7 @@ import pytest
 
 from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact
+from ifseg_rt.gpu.device import Gpu
 from ifseg_rt.gpu.runner import GpuRunner
 from ifseg_rt.host.preprocess import Preprocessor
 from ifseg_rt.host.refinement import refine, softmax
@@ -92,12 +93,15 @@ def probabilities_of(frame: np.ndarray, settings: tuple[int, int] | None) -> np.
 @pytest.fixture
 def open_runner() -> Iterator[Callable[..., GpuRunner]]:
     pytest.importorskip("cuda.core", reason="the kernels need cuda-core")
-    from ifseg_rt.gpu.device import Gpu
-
     opened: list[GpuRunner] = []
 
-    def make(settings: tuple[int, int] | None = (3, 25), extras: Extras | None = None, **options: Any) -> GpuRunner:
-        gpu = Gpu()
+    def make(
+        settings: tuple[int, int] | None = (3, 25),
+        extras: Extras | None = None,
+        gpu: Gpu | None = None,
+        **options: Any,
+    ) -> GpuRunner:
+        gpu = gpu or Gpu()
         with gpu.current():
             network: Any = Copies(gpu)
         opened.append(GpuRunner(gpu, network, ARTIFACT, Averaging.of(settings, ARTIFACT), extras, **options))
@@ -141,8 +145,8 @@ def test_sizes_and_channel_orders_change(open_runner: Any, frames: list[np.ndarr
 
 
 def test_frames_and_results_that_stay_on_the_gpu(open_runner: Any, frames: list[np.ndarray]) -> None:
-    runner = open_runner(extras=Extras(confidence=True))
-    gpu = runner._gpu
+    gpu = Gpu()
+    runner = open_runner(extras=Extras(confidence=True), gpu=gpu)
     height, width, _ = frames[0].shape
     pitch = 3 * width + 61
     with gpu.current():
@@ -156,9 +160,8 @@ def test_frames_and_results_that_stay_on_the_gpu(open_runner: Any, frames: list[
             gpu.copy(memory.address, staging.address, height * pitch)
         result = runner.run_on_device(there, "bgr", gpu.stream)
         result.synchronize()
-        again = runner._gpu.view  # what a library would read through either protocol
         with gpu.current():
-            view = again(result.labels)
+            view = gpu.view(result.labels)  # what a library would read through either protocol
         assert (view.address, view.shape, view.dtype) == (result.labels.address, (height, width), np.uint8)
         found = result.to_host()
         np.testing.assert_array_equal(found.labels, expected.labels)
