@@ -137,7 +137,7 @@ class Gpu:
                 raise
             graph = _checked(self._driver, self._driver.cuStreamEndCapture(self._handle))
         try:
-            if calls_host(self._driver, graph):
+            if _calls_host(self._driver, graph):
                 # ONNX Runtime frees staging memory like that: repeated, it would be freed and read again and again.
                 raise RuntimeError("a part of it calls back into the program, which must happen once")
             executable = _checked(self._driver, self._driver.cuGraphInstantiate(graph, 0))
@@ -209,7 +209,7 @@ class Gpu:
             work()
 
 
-def calls_host(driver: Any, graph: Any) -> bool:  # noqa: ANN401
+def _calls_host(driver: Any, graph: Any) -> bool:  # noqa: ANN401
     """Whether a recorded graph, or one inside it, calls a function of the program.
 
     Args:

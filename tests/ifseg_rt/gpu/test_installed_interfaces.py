@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ifseg_rt.errors import DeviceError
-from ifseg_rt.gpu.device import Gpu, calls_host, timing_options
+from ifseg_rt.gpu.device import Gpu, timing_options
 
 
 def takes(function: Callable[..., Any], *positional: object, **named: object) -> None:
@@ -157,32 +157,6 @@ def test_marks_with_a_cuda_core_before_1_0() -> None:
             self.enable_timing = enable_timing
 
     assert timing_options(SimpleNamespace(EventOptions=Options)).enable_timing is True
-
-
-class Graphs:
-    """The driver's answers about graphs: every node is its kind and the graph inside it."""
-
-    CUgraphNodeType = SimpleNamespace(CU_GRAPH_NODE_TYPE_HOST="host", CU_GRAPH_NODE_TYPE_GRAPH="graph")
-
-    def __init__(self, nodes: dict[int, list[tuple[str, int]]]) -> None:
-        self.nodes = nodes
-
-    def cuGraphGetNodes(self, graph: int, count: int) -> tuple[int, list[Any], int]:
-        return 0, self.nodes[graph][:count], len(self.nodes[graph])
-
-    def cuGraphNodeGetType(self, node: tuple[str, int]) -> tuple[int, str]:
-        return 0, node[0]
-
-    def cuGraphChildGraphNodeGetGraph(self, node: tuple[str, int]) -> tuple[int, int]:
-        return 0, node[1]
-
-
-def test_graphs_that_call_back_are_told_from_others() -> None:
-    """The stand-in for the driver records no such calls, and ONNX Runtime makes them."""
-    kernel, callback, inner = ("kernel", 0), ("host", 0), ("graph", 2)
-    assert not calls_host(Graphs({1: [kernel, inner, ("memset", 0)], 2: [kernel]}), 1)
-    assert calls_host(Graphs({1: [kernel, callback]}), 1)
-    assert calls_host(Graphs({1: [kernel, inner], 2: [kernel, callback]}), 1)
 
 
 def test_a_missing_driver_is_told_with_a_remedy() -> None:
