@@ -32,7 +32,7 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
     """What may be said of a checkpoint's words and refinement, the same wherever one is exported."""
     names = parser.add_mutually_exclusive_group()
     names.add_argument("--categories", metavar="WORDS", help='other categories than the checkpoint\'s: "sky, road"')
-    names.add_argument("--categories-file", type=Path, metavar="PATH", help="one per line: name, synonym #rrggbb")
+    names.add_argument("--categories-file", type=Path, metavar="PATH", help="lines, JSON, YAML or CSV")
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="BPE files for an OFA without them beside it")
     parser.add_argument("--neighbours", type=int, metavar="K", help="of the refinement (default: 3)")
     parser.add_argument("--rounds", type=int, metavar="T", help="of the refinement (default: 25)")
@@ -42,7 +42,8 @@ def wanted_categories(options: argparse.Namespace) -> Vocabulary | None:
     """The categories in parsed arguments of :func:`add_model_arguments`; ``None`` for the checkpoint's own.
 
     Raises:
-        VocabularyError: they are empty or duplicate, or the file cannot be read.
+        UsageError: the file cannot be read, or holds no list of names.
+        VocabularyError: a name is empty, impossible, doubtful or given twice.
     """
     if options.categories is None and options.categories_file is None:
         return None
