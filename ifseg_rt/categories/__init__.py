@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from ifseg_rt.categories.files import parse_categories, read_categories, write_categories
 from ifseg_rt.categories.values import categories_of, records
-from ifseg_rt.categories.wanted import WantedCategory, are_those_of, checked
+from ifseg_rt.categories.wanted import WantedCategory, are_those_of
 
 __all__ = [
     "WantedCategory",
     "are_those_of",
     "categories_of",
-    "checked",
     "parse_categories",
     "read_categories",
     "records",

@@ -19,7 +19,7 @@ _SEPARATORS = re.compile(
 _COMMENT = re.compile(r"(?:^|[ \t])#(?=[ \t]|$).*")
 _COLORED = re.compile(r"(.*?)[ \t]+(#\S*)")
 _NOTATION = re.compile(r"""[][{}<>"`:=]""")
-_NUMBERED = re.compile(r"[0-9]+(?:[.)]? .*)?")
+_NUMBERED = re.compile(r"[0-9]+(?:[.):]? .*)?")
 _JOINED = re.compile(r"(?:and|or) ", re.I)
 _FILE = re.compile(r"\.(?:txt|names|json|ya?ml|[ct]sv)$", re.I)
 _DIVIDED = re.compile(r"[/\\()&+•·]+|\. | - ")  # fine in one name of many
@@ -87,7 +87,7 @@ def _beyond_doubt(wanted: Sequence[WantedCategory], origin: str) -> tuple[Wanted
     names = [category.name for category in wanted]
     if len(names) > 1 and all(_NUMBERED.fullmatch(name) for name in names):
         words = (word for category in wanted for word in (category.name, *category.synonyms))
-        _doubt(wanted[0], origin, "begins with a number, as all do", [re.sub("^[0-9]+[.)]? ?", "", w) for w in words])
+        _doubt(wanted[0], origin, "begins with a number, as all do", [re.sub("^[0-9]+[.):]? ?", "", w) for w in words])
     for category in wanted:
         for word in (category.name, *category.synonyms):
             notation = _NOTATION.search(word)
@@ -127,5 +127,5 @@ def _several(parts: Sequence[str]) -> str:
 
 def _insist(words: list[str]) -> str:
     entry = words[0] if len(words) == 1 else {"name": words[0], "synonyms": words[1:]}
-    written = json.dumps([entry], ensure_ascii=True)
+    written = json.dumps([entry], ensure_ascii=not "".join(words).isprintable())
     return f"if it is meant so, give a JSON list: {written}" if len(written) < 200 else "if so, give a JSON list"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from typing import Any
 
 from ifseg_rt.categories.wanted import WantedCategory, checked, shown
@@ -69,7 +70,7 @@ def _in_order(names: Mapping[Any, Any], origin: str) -> object:
         return found
     numbered = {_number(key): value for key, value in names.items()}
     if len(numbered) != len(names) or set(numbered) != set(range(len(names))):
-        keys = ", ".join(shown(str(key)) for key in list(names)[:4])
+        keys = ", ".join(shown(key) if isinstance(key, str) else _kind(key) for key in list(names)[:4])
         raise UsageError(f'{origin}: there is no key "names", and the keys ({keys}) are no labels', hint=_NUMBERED)
     return [numbered[label] for label in range(len(numbered))]
 
@@ -82,7 +83,7 @@ def _number(key: object) -> int | None:
 
 def _category(entry: object, place: str) -> WantedCategory:
     if isinstance(entry, WantedCategory):
-        entry = records([entry])[0]
+        entry = {"name": entry.name, "synonyms": entry.synonyms, "color": entry.color}
     if isinstance(entry, str):
         return WantedCategory(_plain(entry))
     if not isinstance(entry, Mapping):
@@ -107,7 +108,7 @@ def _color(value: object, place: str) -> tuple[int, int, int] | None:
         if all(type(part) is int and 0 <= part <= 255 for part in value):
             return red, green, blue
     raise VocabularyError(
-        f"{place}: {shown(str(value))} is no colour", hint='expected "#rrggbb" or three numbers of 0 to 255'
+        f"{place}: {_kind(value)} is no colour", hint='expected "#rrggbb" or three numbers of 0 to 255'
     )
 
 
@@ -119,5 +120,7 @@ def _plain(text: str) -> str:
 def _kind(value: object) -> str:
     if value is None:
         return "nothing (null)"
-    written = f" ({shown(str(value))})" if isinstance(value, bool | int | float) else ""
-    return f"{type(value).__name__}{written}"
+    if isinstance(value, str | int | float | list | tuple):
+        with suppress(ValueError):  # Python writes no number of more than 4300 digits
+            return f"{type(value).__name__} {shown(repr(value))[1:-1]}"
+    return type(value).__name__

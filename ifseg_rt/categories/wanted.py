@@ -121,8 +121,8 @@ def _refuse_second(other: str, owner: str, word: str, name: str, origin: str) ->
         raise VocabularyError(f"{origin}: the category {shown(word)} is given twice", hint="remove one of the two")
     why = ""
     if other != word and unicodedata.normalize("NFKC", other) == unicodedata.normalize("NFKC", word):
-        first, second = next(pair for pair in zip(other + " ", word + " ", strict=False) if pair[0] != pair[1])
-        why = f" (one is written with {code_point(first)}, the other with {code_point(second)})"
+        # The highest of what only one of them has is the combining mark or the special form.
+        why = "".join(f" (one is written with {code_point(char)})" for char in sorted({*other} ^ {*word})[-1:])
     raise VocabularyError(
         f"{origin}: {shown(other)} of category {shown(owner)} and {shown(word)} of category {shown(name)} "
         f"are the same{why}",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ifseg_rt.categories import WantedCategory as Category
-from ifseg_rt.categories import categories_of, checked, parse_categories, read_categories, records
+from ifseg_rt.categories import categories_of, parse_categories, read_categories, records
 from ifseg_rt.errors import CheckpointError, UsageError, VocabularyError
 
 __all__ = ["Category", "Vocabulary"]
@@ -20,15 +20,16 @@ class Vocabulary:
     """Categories in label order; the index of a category is its label. None at all: a base without categories.
 
     Raises:
-        VocabularyError: a text cannot be a name, or two words are the same but for case, hyphens, underscores or the
-            way in which Unicode composes them.
+        UsageError: they are no sequence.
+        VocabularyError: an entry is no category, a text cannot be a name, or two words are the same but for case,
+            hyphens, underscores or the way in which Unicode composes them.
     """
 
     categories: tuple[Category, ...]
 
     def __post_init__(self) -> None:
         if self.categories:
-            checked(self.categories, "categories")
+            categories_of(self.categories, "categories")
 
     @classmethod
     def parse(cls, text: str) -> Vocabulary:
