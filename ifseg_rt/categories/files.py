@@ -13,7 +13,7 @@ from typing import Any
 
 from ifseg_rt.categories.lines import read_lines, read_text
 from ifseg_rt.categories.values import categories_of, records
-from ifseg_rt.categories.wanted import FORMS, WantedCategory
+from ifseg_rt.categories.wanted import FORMS, WantedCategory, shown
 from ifseg_rt.errors import UsageError
 
 _LARGEST_FILE = 1 << 20  # bytes; 171 names with synonyms are 3 kB
@@ -119,9 +119,10 @@ def _table(lines: list[str], origin: str) -> list[dict[str, Any]]:
     header = [cell.lower() for cell in rows[0]] if rows else []
     rgb = [column for column in "rgb" if column in header]
     if "name" not in header or not set(header) <= _COLUMNS or len(set(header)) != len(header) or len(rgb) in (1, 2):
-        raise UsageError(
-            f"{origin} begins with {', '.join(rows[0]) if rows else 'nothing'!r}, no header", hint=expected
-        )
+        found = shown(", ".join(rows[0])) if rows else "nothing"
+        raise UsageError(f"{origin} begins with {found}, which is no header", hint=expected)
+    if rgb and "color" in header:
+        raise UsageError(f"{origin} has the column color and r, g, b", hint=expected)
     entries = []
     for number, row in enumerate(rows[1:]):
         cells = dict(zip(header, row, strict=False))
@@ -130,7 +131,9 @@ def _table(lines: list[str], origin: str) -> list[dict[str, Any]]:
                 f"{origin}: row {number + 1} has {len(row)} cells, the header {len(header)}", hint=expected
             )
         if cells.get("id", str(number)) != str(number):
-            raise UsageError(f"{origin}: row {number + 1} has the id {cells['id']!r}, expected {number}", hint=expected)
+            raise UsageError(
+                f"{origin}: row {number + 1} has the id {shown(cells['id'])}, expected {number}", hint=expected
+            )
         color: object = cells.get("color") or None
         if rgb:
             color = [int(cells[c]) if cells[c].isdecimal() and len(cells[c]) < 4 else cells[c] for c in "rgb"]

@@ -17,10 +17,10 @@ _SEPARATORS = re.compile(
     "[;|\\t\\r\\n\\v\\f\\x85\u2028\u2029\uff0c\u3001\uff1b\uff5c\u060c\u061b\uff64\ufe50\ufe51\ufe54]+"
 )
 _COMMENT = re.compile(r"(?:^|[ \t])#(?=[ \t]|$).*")
-_COLORED = re.compile(r"(.*?)[ \t]+(#\S*)")
+_COLORED = re.compile(r"(.*?) (#\S*)")
 _NOTATION = re.compile(r"""[][{}<>"`:=]""")
 _NUMBERED = re.compile(r"[0-9]+(?:[.):]? .*)?")
-_JOINED = re.compile(r"(?:and|or) ", re.I)
+_JOINED = re.compile(r"(?:^| )(?:and|or) ", re.I)
 _FILE = re.compile(r"\.(?:txt|names|json|ya?ml|[ct]sv)$", re.I)
 _DIVIDED = re.compile(r"[/\\()&+•·]+|\. | - ")  # fine in one name of many
 _MOST_WORDS = 4
@@ -34,8 +34,10 @@ def read_text(text: str, origin: str) -> tuple[WantedCategory, ...]:
     """
     text = text.strip(" \t\r\n")
     _refuse_separators(text, origin, "write commas between them")
-    wanted = checked([_entry([part]) for part in text.split(",")], origin)
-    return _beyond_doubt(wanted, origin)
+    wanted = _beyond_doubt(checked([_entry([part]) for part in text.split(",")], origin), origin)
+    if len(wanted) > 1 and _JOINED.search(wanted[-1].name):
+        _doubt(wanted[-1], origin, "seems to end a sentence", _JOINED.split(wanted[-1].name))
+    return wanted
 
 
 def read_lines(text: str, origin: str) -> tuple[WantedCategory, ...]:
@@ -62,10 +64,11 @@ def read_lines(text: str, origin: str) -> tuple[WantedCategory, ...]:
 
 def _entry(words: list[str]) -> WantedCategory:
     color = None
-    match = _COLORED.fullmatch(words[-1].rstrip(" \t"))
+    words = [re.sub(" +", " ", word).rstrip(" ") for word in words]
+    match = _COLORED.fullmatch(words[-1])
     if match is not None and (color := rgb_of(match[2])) is not None:
-        words = [*words[:-1], match[1]]
-    name, *synonyms = (re.sub("[ \t]+", " ", word).strip(" ") for word in words)
+        words[-1] = match[1]
+    name, *synonyms = (word.strip(" ") for word in words)
     return WantedCategory(name, tuple(synonyms), color)
 
 
@@ -97,8 +100,6 @@ def _beyond_doubt(wanted: Sequence[WantedCategory], origin: str) -> tuple[Wanted
             if not first.isalnum() or not (last.isalnum() or last == ")" or unicodedata.category(last)[0] == "M"):
                 odd = last if first.isalnum() else first
                 _doubt(category, origin, f"begins or ends with {odd!r}", [re.sub(r"^\W+|\W+$", "", word)])
-    if len(wanted) > 1 and _JOINED.match(names[-1]):
-        _doubt(wanted[-1], origin, "begins with the word between the last two", [_JOINED.sub("", names[-1])])
     if len(wanted) == 1:
         (category,) = wanted
         if _FILE.search(category.name):

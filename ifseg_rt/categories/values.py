@@ -65,8 +65,10 @@ def _in_order(names: Mapping[Any, Any], origin: str) -> object:
         if isinstance(found, Mapping):
             found = _in_order(found, origin) if "names" not in found else None
         count = names.get("nc")
-        if count is not None and isinstance(found, Sequence) and count != len(found):
-            raise UsageError(f"{origin}: nc is {count!r}, but there are {len(found)} names", hint="correct one of them")
+        if isinstance(found, Sequence) and count not in (None, len(found), str(len(found))):
+            raise UsageError(
+                f"{origin}: nc is {_kind(count)}, but there are {len(found)} names", hint="correct one of them"
+            )
         return found
     numbered = {_number(key): value for key, value in names.items()}
     if len(numbered) != len(names) or set(numbered) != set(range(len(names))):

@@ -14,6 +14,7 @@ from ifseg_rt.errors import UsageError
 if TYPE_CHECKING:
     from yaml.nodes import Node
 
+_LONGEST = 1 << 18  # characters; PyYAML reads some 30,000 of brackets and commas a second
 _TEXTS = {"str", "bool", "timestamp", "value"}
 _TAG = "tag:yaml.org,2002:"
 _DEEPEST = 4  # names: -> list -> entry -> synonyms -> text
@@ -31,6 +32,8 @@ def yaml_values(text: str, origin: str) -> object:
     Raises:
         UsageError: no YAML, no list or map, or values that are no texts; or PyYAML is not installed.
     """
+    if len(text) > _LONGEST:
+        raise UsageError(f"{origin} has {len(text)} characters, too many to be read as YAML", hint="give JSON or lines")
     try:
         import yaml
     except ImportError:
