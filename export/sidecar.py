@@ -75,6 +75,8 @@ def describe(
     categories: tuple[CategoryRecord, ...],
     parity: Parity,
     provenance: Mapping[str, object],
+    *,
+    opset: int | None = None,
 ) -> Artifact:
     """The sidecar's content, not sealed yet.
 
@@ -85,6 +87,7 @@ def describe(
         categories: in label order.
         parity: what was measured.
         provenance: anything known of where the weights come from.
+        opset: ONNX operator set that the graph is written in.
     """
     (height, width), n = frozen.grid, frozen.patches
     batch = frozen.batch if frozen.smallest_batch is None else OPEN_AXIS
@@ -103,6 +106,7 @@ def describe(
         preprocess=preprocess_of(model.config, frozen.size),
         batch=frozen.batch,
         smallest_batch=frozen.smallest_batch,
+        opset=opset,
         grid=frozen.grid,
         precision=frozen.precision,
         inputs=(TensorSpec(IMAGE, "float32", (batch, 3, *frozen.size)),),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ifseg_rt.errors import DeviceError, UsageError
+import numpy as np
+
+from ifseg_rt.artifact.schema import LOGITS
+from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
 from ifseg_rt.host.runner import HostRunner
 
 if TYPE_CHECKING:
+    from ifseg_rt.artifact.content import ModelContent
     from ifseg_rt.gpu.device import Gpu
     from ifseg_rt.gpu.network import GpuNetwork
     from ifseg_rt.gpu.runner import GpuRunner
@@ -53,7 +58,7 @@ def open_runner(model: ModelFile, averaging: Averaging, options: RunOptions) -> 
             if kind == "cuda"
             else "build an engine and run that: ifseg-rt rebuild model.onnx, or use --device cuda",
         )
-    network = OnnxOnHost.on_cpu(model.path, model.artifact, threads=options.threads, fallback_reason=reason)
+    network = OnnxOnHost.on_cpu(_content(model), model.artifact, threads=options.threads, fallback_reason=reason)
     return HostRunner(model.artifact, network, averaging, options.extras)
 
 
@@ -89,15 +94,22 @@ class _NoProviderError(Exception):
     """The run time's GPU support does not work here."""
 
 
+def _content(model: ModelFile) -> ModelContent:
+    if model.content is None:
+        raise UsageError(f"{model.path} is an engine, and ONNX Runtime runs ONNX models")
+    return model.content
+
+
 def _open_onnx_on_device(model: ModelFile, averaging: Averaging, options: RunOptions, kind: str) -> Runner:
     from ifseg_rt.backends.onnx_runtime.gpu_network import OnnxOnGpu
     from ifseg_rt.backends.onnx_runtime.session import (
-        first_line,
         import_runtime,
         not_loaded,
         open_session,
         providers_for,
     )
+    from ifseg_rt.backends.onnx_runtime.words import runtime_words
+    from ifseg_rt.gpu.cuda_errors import device_errors
 
     try:
         gpu = _open_gpu(options.device.gpu)
@@ -107,14 +119,26 @@ def _open_onnx_on_device(model: ModelFile, averaging: Averaging, options: RunOpt
     with gpu.current():
         try:
             providers = providers_for(kind, gpu.stream_address, gpu=gpu.index)
-            session = open_session(runtime, model.path, providers, options.threads)
+            session = open_session(runtime, _content(model), providers, options.threads)
+        except ArtifactError:
+            raise
         except Exception as error:  # ONNX Runtime raises a different class for every status code
-            raise _NoProviderError(first_line(error)) from error
+            raise _NoProviderError(runtime_words(error)) from error
         missing = not_loaded(session, kind)
         if missing is not None:
             raise _NoProviderError(missing)
         network = OnnxOnGpu(runtime, session, model.path, model.artifact, kind, gpu=gpu.index)
-    return _gpu_runner(gpu, network, model, averaging, options)
+    runner = _gpu_runner(gpu, network, model, averaging, options)
+    try:
+        # A provider can be there and load, and have no kernels for this board: only a run tells.
+        with gpu.current(), device_errors("trying the model out"):
+            network.enqueue()
+            gpu.synchronize()
+    except DeviceError as error:
+        with suppress(DeviceError):
+            runner.close()
+        raise _NoProviderError(str(error)) from error
+    return runner
 
 
 def _open_onnx_on_host(
@@ -122,24 +146,33 @@ def _open_onnx_on_host(
 ) -> tuple[Runner | None, str | None]:
     from ifseg_rt.backends.onnx_runtime.host_network import OnnxOnHost
     from ifseg_rt.backends.onnx_runtime.session import (
-        first_line,
         import_runtime,
         not_loaded,
         open_session,
         providers_for,
     )
+    from ifseg_rt.backends.onnx_runtime.words import runtime_words
 
     try:
         providers = providers_for(kind, gpu=options.device.gpu)
-        session = open_session(import_runtime(), model.path, providers, options.threads)
+        session = open_session(import_runtime(), _content(model), providers, options.threads)
+    except ArtifactError:
+        raise
     except Exception as error:  # ONNX Runtime raises a different class for every status code
-        return None, first_line(error)
+        return None, runtime_words(error)
     missing = not_loaded(session, kind)
     if missing is not None:
         return None, missing
     reason = f"only the network runs on the GPU, frames and labels are worked on by the CPU: {why}"
-    _LOG.warning("%s", reason)
     network = OnnxOnHost(session, model.path, model.artifact, device=kind, fallback_reason=reason)
+    image = model.artifact.inputs[0]
+    try:
+        # A provider can be there and load, and have no kernels for this board: only a run tells.
+        network.run(np.zeros(image.shape, np.float32), (LOGITS,))
+    except DeviceError as error:
+        network.close()
+        return None, str(error)
+    _LOG.warning("%s", reason)
     return HostRunner(model.artifact, network, averaging, options.extras, gpu=options.device.gpu), None
 
 
@@ -155,7 +188,7 @@ def _open_engine(model: ModelFile, averaging: Averaging, options: RunOptions) ->
         )
     gpu = _open_gpu(options.device.gpu)
     with gpu.current():
-        engine = shared_engine(checked, gpu.index)
+        engine = shared_engine(checked, gpu.index, allow_host_code=options.allow_host_code)
         network = TensorRtOnGpu(engine, gpu.stream_address, cuda_graph=options.cuda_graph)
     return _gpu_runner(gpu, network, model, averaging, options)
 

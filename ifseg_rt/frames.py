@@ -20,9 +20,10 @@ def color_order(name: str) -> ColorOrder:
     Raises:
         UsageError: it is neither ``"bgr"`` nor ``"rgb"``.
     """
-    if name == "bgr" or name == "rgb":
-        return name  # type: ignore[return-value]
-    raise UsageError(f'color must be "bgr" (as OpenCV gives frames) or "rgb", found {name!r}')
+    if isinstance(name, str) and name in ("bgr", "rgb"):
+        return "bgr" if name == "bgr" else "rgb"
+    found = repr(name) if isinstance(name, str) and len(name) < 60 else type(name).__name__
+    raise UsageError(f'color must be "bgr" (as OpenCV gives frames) or "rgb", found {found}')
 
 
 def as_color_frame(
@@ -86,6 +87,12 @@ def _checked_array(frame: Any) -> NDArray[np.uint8]:  # noqa: ANN401
         found = f"{type(frame).__module__}.{type(frame).__qualname__}"
         hint = "convert it first: frame.cpu().numpy()" if hasattr(frame, "numpy") else None
         raise SourceError(f"a frame must be a NumPy array or a PIL picture, found {found}", hint=hint)
+    if isinstance(frame, np.ma.MaskedArray):
+        # The mask would be dropped without a word, and what lies under it labelled.
+        raise SourceError(
+            "a frame must be a plain array, found a masked one",
+            hint="fill it first: frame.filled(0), or take frame.data",
+        )
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] not in (1, 3, 4)):
         planar = frame.ndim == 3 and frame.shape[0] in (1, 3, 4)
         hint = "the channels come last: frame.transpose(1, 2, 0)" if planar else None
@@ -100,4 +107,4 @@ def _checked_array(frame: Any) -> NDArray[np.uint8]:  # noqa: ANN401
         scale = np.issubdtype(frame.dtype, np.floating)
         hint = "for values in 0..1: (frame * 255).round().astype('uint8')" if scale else "scale it to 0..255 first"
         raise SourceError(f"a frame must be uint8 with values 0..255, found {frame.dtype}", hint=hint)
-    return frame
+    return frame.view(np.ndarray)  # a matrix, say, keeps two axes whatever it is asked for

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ifseg_rt.artifact.file_kinds import ENGINE_SUFFIXES
-from ifseg_rt.artifact.sidecar import Artifact, read_artifact
+from ifseg_rt.artifact.sidecar import Artifact, open_artifact
 from ifseg_rt.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
+    from ifseg_rt.artifact.content import ModelContent
     from ifseg_rt.machine import Machine
     from ifseg_rt.tensorrt.building.progress import BuildProgress
     from ifseg_rt.tensorrt.loading import CheckedEngine
@@ -28,11 +29,13 @@ class ModelFile:
         path: the ``.onnx`` or engine file.
         artifact: categories, pre-processing, shapes for one picture per call.
         engine: for an engine: its own sidecar, and the TensorRT here that it fits.
+        content: for an ``.onnx`` model: the bytes that were verified.
     """
 
     path: Path
     artifact: Artifact
     engine: CheckedEngine | None = None
+    content: ModelContent | None = None
 
 
 def is_engine(path: Path) -> bool:
@@ -60,7 +63,8 @@ def read_model(path: Path, *, rebuild: bool = False, machine: Machine | None = N
         engine = refit_engine(path, machine=machine, gpu=gpu) if rebuild else _checked(path, machine, gpu)
         model = ModelFile(path, engine.artifact.model, engine)
     else:
-        model = ModelFile(path, read_artifact(path))
+        opened = open_artifact(path)
+        model = ModelFile(path, opened.artifact, content=opened.content)
     if not model.artifact.takes_single_frames:
         least, most = model.artifact.smallest_batch, model.artifact.batch
         raise ArtifactError(

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.artifact.sidecar import Artifact
 from ifseg_rt.choose_runner import open_runner
-from ifseg_rt.errors import UsageError
+from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.frames import color_order
 from ifseg_rt.machine import require_gpu
 from ifseg_rt.model_file import read_model
-from ifseg_rt.options import Averaging, DeviceChoice, Extras, RunOptions, baked_refinement
+from ifseg_rt.options import (
+    Averaging,
+    DeviceChoice,
+    Extras,
+    RunOptions,
+    checked_opacity,
+    checked_path,
+    checked_refinement,
+    checked_switch,
+    checked_threads,
+    refinement_settings,
+)
+from ifseg_rt.processes import watch
 from ifseg_rt.result import Result
 from ifseg_rt.runner import Runner
 
@@ -31,17 +45,21 @@ class Segmenter:
     One segmenter may be shared by any number of threads: they take turns on the device, and on the host up-sampling
     runs beside it. Segmenters of the same engine file share the engine, each with a context and a stream of its own.
 
+    It can be pickled: path and settings travel, and the model is opened again where it arrives, if it still is the
+    same. So it may be handed to ``multiprocessing`` and to workers of ``torch.utils.data``. In a forked process the
+    first call opens the model again; on a GPU that is refused, since CUDA does not survive a fork.
+
     Args:
         path: the ``.onnx`` model, its sidecar ``.json`` beside it; or an ``.engine`` (``.plan``, ``.trt``) of TensorRT
             or TensorRT-RTX, its sidecar ``.engine.json`` beside it.
         refine: ``True`` averages class probabilities over similar patches as baked at export (spec 9); ``(k, rounds)``
-            does it with other settings; ``False`` labels from the raw logits (spec 8), as a model without refinement
-            always does.
+            does it with other settings, up to 1000 rounds; ``False`` labels from the raw logits (spec 8), as a model
+            without refinement always does.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"tensorrt"`` (for ``.onnx``: ONNX Runtime's TensorRT provider,
             with its engines kept in the user's cache folder). ``"cuda:1"`` and ``"tensorrt:1"`` take GPU 1, for engines
             too; without a number it is GPU 0. GPUs count from 0 as CUDA orders those that ``CUDA_VISIBLE_DEVICES``
             leaves: the fastest first, or like ``nvidia-smi`` with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``.
-        threads: CPU threads of the run time; ``None`` for its own choice.
+        threads: CPU threads of the run time; ``None`` for one per core, or as many as the container may use.
         color: channel order of the frames, unless a call says otherwise: ``"bgr"`` (OpenCV's) or ``"rgb"``.
         rebuild: build an engine that is missing or does not fit this machine again, from the ONNX model beside it.
         cuda_graph: on the GPU, launch whole frames as CUDA graphs where the network can be recorded.
@@ -52,6 +70,8 @@ class Segmenter:
             every frame, on the GPU likewise together with the labels. A frame that lies on the GPU already is read once
             more for it; as it may lie somewhere else every time, labels then are a launch of their own behind the CUDA
             graph. ``None`` paints nothing; :meth:`Result.overlay` still can.
+        allow_host_code: open engines that carry code for the CPU (those built with ``--version-compatible``). It runs
+            with all that you may do, and the file cannot vouch for itself: only for engines of people you trust.
 
     What is asked for is the same on the CPU, computed by the host. Confidence is, bit for bit, the up-sampled
     ``probabilities`` of the result at its labels. A picture has the rounding of ``cv2.addWeighted``: the sum of both
@@ -82,19 +102,41 @@ class Segmenter:
         time_stages: bool = False,
         confidence: bool = False,
         overlay: float | None = None,
+        allow_host_code: bool = False,
     ) -> None:
         self._color = color_order(color)
         choice = DeviceChoice.parse(device)
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be at least 1, found {threads}")
-        self.path = Path(path)
+        wanted = checked_refinement(refine)
+        options = RunOptions(
+            choice,
+            checked_threads(threads),
+            checked_switch("cuda_graph", cuda_graph),
+            checked_switch("time_stages", time_stages),
+            Extras(checked_switch("confidence", confidence), checked_opacity(overlay)),
+            checked_switch("allow_host_code", allow_host_code),
+        )
+        rebuild = checked_switch("rebuild", rebuild)
+        self.path = checked_path(path)
         require_gpu(choice.kind, choice.index)
         model = read_model(self.path, rebuild=rebuild, gpu=choice.gpu)
         self.artifact: Artifact = model.artifact
-        self.refinement = _refinement_settings(refine, self.artifact)
-        extras = Extras(bool(confidence), None if overlay is None else _opacity(overlay))
-        options = RunOptions(choice, threads, cuda_graph, time_stages, extras)
+        self.refinement = refinement_settings(wanted, self.artifact)
+        self._process = os.getpid()
         self._runner: Runner = open_runner(model, Averaging.of(self.refinement, self.artifact), options)
+        watch(self._runner)
+        # What a copy in another process is opened with; an engine that was to be built again has been by now.
+        self._arguments = {
+            "path": self.path.absolute(),
+            "refine": wanted,
+            "device": str(choice),
+            "threads": options.threads,
+            "color": self._color,
+            "cuda_graph": options.cuda_graph,
+            "time_stages": options.time_stages,
+            "confidence": options.extras.confidence,
+            "overlay": options.extras.overlay,
+            "allow_host_code": options.allow_host_code,
+        }
         _LOG.info("%s runs on %s", self.path, self._runner.device)
 
     @classmethod
@@ -160,6 +202,7 @@ class Segmenter:
             UsageError: the segmenter is closed, or ``color`` is unknown.
             DeviceError: the device failed.
         """
+        self._use_own_process()
         return self._runner.run(frame, self._order(color))
 
     def on_device(self, frame: Any, color: str | None = None, *, stream: Any = None) -> DeviceResult:  # noqa: ANN401
@@ -181,11 +224,16 @@ class Segmenter:
             SourceError: the frame is empty, of another type or shape, or on another GPU.
             DeviceError: the GPU failed, or does not take the stream.
         """
+        self._use_own_process()
         return self._runner.run_on_device(frame, self._order(color), stream)
 
     def close(self) -> None:
         """Wait for a running call and free the model. May be called again."""
-        self._runner.close()
+        if os.getpid() == self._process:
+            self._runner.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (type(self), self._arguments, self.artifact.integrity)
 
     def __enter__(self) -> Segmenter:
         return self
@@ -198,30 +246,34 @@ class Segmenter:
     def _order(self, color: str | None) -> ColorOrder:
         return self._color if color is None else color_order(color)
 
+    def _use_own_process(self) -> None:
+        """After a fork: the threads of the session stayed in the parent, and a call would wait for them for ever."""
+        if os.getpid() == self._process:
+            return
+        if self._runner.gpu is not None:
+            raise DeviceError(
+                f"{self.path.name} was opened on a GPU before this process was forked, and CUDA does not survive that",
+                hint='start processes with multiprocessing.get_context("spawn"), or open the Segmenter in them',
+            )
+        with _REOPENING:
+            if os.getpid() != self._process:
+                other: Segmenter = _reopened(type(self), self._arguments, self.artifact.integrity)
+                self._runner, self._process = other._runner, other._process
 
-def _opacity(overlay: object) -> float:
-    # True would be taken for 1, and paint everything over.
-    value = float(overlay) if isinstance(overlay, SupportsFloat) and not isinstance(overlay, (bool, str)) else -1.0
-    if not 0.0 <= value <= 1.0:
-        raise UsageError(f"overlay must be an opacity in 0..1 or None, found {overlay!r}", hint="overlay=0.5")
-    return value
+
+_REOPENING = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    # Another thread of the parent may have held it.
+    os.register_at_fork(after_in_child=lambda: globals().update(_REOPENING=threading.Lock()))
 
 
-def _refinement_settings(refine: bool | tuple[int, int], artifact: Artifact) -> tuple[int, int] | None:
-    if isinstance(refine, bool):
-        return baked_refinement(artifact) if refine else None
-    try:
-        k, rounds = (int(value) for value in refine)
-    except (TypeError, ValueError):
-        raise UsageError(f"refine must be True, False or (k, rounds), found {refine!r}") from None
-    if artifact.refinement is None:
-        raise UsageError(
-            f"the model {artifact.name!r} has no refinement, found refine={refine!r}",
-            hint="leave refine (--refine) out: labels come from the logits",
+def _reopened(kind: type[Segmenter], arguments: dict[str, Any], integrity: str) -> Segmenter:
+    """A segmenter of the same model with the same settings, in this process."""
+    segmenter = kind(**arguments)
+    if segmenter.artifact.integrity != integrity:
+        segmenter.close()
+        raise ArtifactError(
+            f"{segmenter.path} is not the model any more that it was when this Segmenter was opened",
+            hint="open a new Segmenter",
         )
-    most = artifact.refinement.max_neighbours
-    if not 1 <= k <= most:
-        raise UsageError(f"refinement takes 1 to {most} neighbours with this model, found {k}")
-    if rounds < 0:
-        raise UsageError(f"refinement takes 0 or more rounds, found {rounds}")
-    return k, rounds
+    return segmenter

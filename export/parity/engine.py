@@ -120,7 +120,11 @@ def compare_engine(
 @contextmanager
 def run_model(path: Path, *, device: str = "auto") -> Iterator[Runner]:
     """Runs an ONNX model or an engine through :class:`ifseg_rt.Segmenter`."""
-    with Segmenter(path, refine=False, device=device) as plain, Segmenter(path, device=device) as refined:
+    # The engine was built here a moment ago, so that its code for the CPU, where it has any, is our own.
+    with (
+        Segmenter(path, refine=False, device=device, allow_host_code=True) as plain,
+        Segmenter(path, device=device, allow_host_code=True) as refined,
+    ):
 
         def run(picture: Picture) -> Scores:
             planes = np.asarray(plain(picture[1]).probabilities, dtype=np.float32)

@@ -16,6 +16,8 @@ import msgspec
 SCHEMA_VERSION = 2
 OLDEST_SCHEMA_VERSION = 1
 KIND = "ifseg-rt-artifact"
+# Characters of a category's name; what is longer is no name.
+LONGEST_NAME = 1000
 # Length of an axis that the caller chooses.
 OPEN_AXIS = -1
 # The tensors of a graph: the pictures, what is refined inside the graph, and what the refinement is made from.
@@ -85,7 +87,8 @@ class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     ``batch`` is the number of pictures per call; with ``smallest_batch`` it is the largest, and any number between
     the two will do. ``refinement`` is ``None`` for a model without one: it gives no ``neighbours``, and its
-    ``probabilities`` are those of its logits.
+    ``probabilities`` are those of its logits. ``opset`` is the version of ONNX's operators in the graph, where it is
+    recorded: it decides which run times open it.
     """
 
     schema_version: int
@@ -105,6 +108,7 @@ class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tools: dict[str, str]
     parity: Parity
     smallest_batch: int | None = None
+    opset: int | None = None
     integrity: str = ""
 
     @property
@@ -151,6 +155,7 @@ def contradictions(artifact: Artifact) -> list[str]:
     expect(classes > 0, "it has no categories")
     expect(classes <= 65535, f"{classes} categories do not fit 16-bit labels")
     expect(all(name.strip() for name in names), "a category has an empty name")
+    expect(all(len(name) <= LONGEST_NAME for name in names), f"a category's name is longer than {LONGEST_NAME}")
     expect(len(set(names)) == classes, "two categories have the same name")
     expect(all(0 <= v <= 255 for c in artifact.categories for v in c.color), "a colour is outside 0..255")
     expect(smallest <= artifact.batch, f"the smallest batch {smallest} is above the largest {artifact.batch}")
@@ -195,4 +200,4 @@ def _tensor_problems(
 
 
 def _is_plain_name(name: str) -> bool:
-    return bool(name) and name not in {".", ".."} and "/" not in name and "\\" not in name
+    return 0 < len(name) <= 255 and name not in {".", ".."} and not {"/", "\\"} & set(name)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from ifseg_rt.artifact.plain_file import read_plain
 from ifseg_rt.cache import replace_file
 from ifseg_rt.errors import ArtifactError
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 _SEAL = "integrity"
+LARGEST_SIDECAR = 16_000_000  # bytes; 65,535 categories with long names are some 10 MB
+# Characters that no name has, and that change what a terminal or another program makes of a line: controls with NUL and
+# line breaks, halves of a pair, separators of lines and paragraphs.
+_NOT_IN_NAMES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_FREE = frozenset({"provenance", "parity"})
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,11 @@ class SealedFormat(Generic[Record]):
                 or contradicting itself.
         """
         try:
-            raw = path.read_bytes()
+            raw = read_plain(path, LARGEST_SIDECAR)
         except FileNotFoundError:
             raise absent() from None
         except OSError as error:
-            raise ArtifactError(f"cannot read the sidecar {path}: {error.strerror}") from error
+            raise ArtifactError(f"cannot read the sidecar {path}: {error.strerror}", hint=again) from error
         record = self._decode(raw, path, again)
         self._check_meaning(record, path)
         return record
@@ -79,33 +86,67 @@ class SealedFormat(Generic[Record]):
         problem = next(iter(self.contradictions(record)), None)
         if problem is not None:
             raise ArtifactError(f"{path} contradicts itself: {problem}")
+        for text in _names(msgspec.to_builtins(record)):
+            if any(unicodedata.category(char) in _NOT_IN_NAMES for char in text):
+                raise ArtifactError(
+                    f"{path} holds a name with a character that no name has (a line break, a NUL): {_shown(text)}"
+                )
 
     def _decode(self, raw: bytes, path: Path, again: str) -> Record:
         try:
             fields: Any = json.loads(raw)
         except ValueError as error:
             raise ArtifactError(f"{path} is not valid JSON: {error}", hint=again) from None
+        except RecursionError:
+            raise ArtifactError(f"{path} is no sidecar: its brackets are nested too deeply", hint=again) from None
         if not isinstance(fields, dict) or fields.get("kind") != self.kind:
-            found = repr(fields.get("kind")) if isinstance(fields, dict) else f"a JSON {type(fields).__name__}"
+            found = repr(fields.get("kind"))[:80] if isinstance(fields, dict) else f"a JSON {type(fields).__name__}"
             raise ArtifactError(
                 f'{path} is not the sidecar of {self.described}: expected "kind": "{self.kind}", found {found}',
                 hint=again,
             )
         version = fields.get("schema_version")
-        if version not in range(self.oldest, self.version + 1):
-            newer = isinstance(version, int) and version > self.version
+        if type(version) is not int or version not in range(self.oldest, self.version + 1):
+            newer = type(version) is int and version > self.version
             raise ArtifactError(
-                f"{path} has schema version {version!r}; this build reads versions {self.oldest} to {self.version}",
+                f"{path} has schema version {_shown(version)}; "
+                f"this build reads versions {self.oldest} to {self.version}",
                 hint="upgrade ifseg-rt" if newer else again,
             )
-        if fields.get(_SEAL) != _seal(fields):
+        try:
+            seal = _seal(fields)
+        except RecursionError:
+            raise ArtifactError(f"{path} is no sidecar: its brackets are nested too deeply", hint=again) from None
+        if fields.get(_SEAL) != seal:
             raise ArtifactError(
                 f"{path} was changed after the {self.made_by}: its content no longer fits its {_SEAL} field", hint=again
             )
         try:
-            return msgspec.json.decode(raw, type=self.record)
-        except msgspec.DecodeError as error:
-            raise ArtifactError(f"{path} does not follow the sidecar schema: {error}", hint=again) from None
+            return msgspec.convert(fields, type=self.record)  # of what was sealed: a key may be in the file twice
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise ArtifactError(f"{path} does not follow the sidecar schema: {_line(error)}", hint=again) from None
+
+
+def _names(value: object) -> Iterator[str]:
+    """Every text of a record but those that are free: where a model comes from, and what was measured."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            if key not in _FREE:
+                yield key
+                yield from _names(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _names(part)
+
+
+def _shown(value: object) -> str:
+    return ascii(value)[:80] if not isinstance(value, int) or abs(value) < 10**80 else "a number of many digits"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _seal(fields: dict[str, Any]) -> str:

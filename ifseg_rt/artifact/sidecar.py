@@ -8,9 +8,12 @@ The engine knows nothing else about the model: any network that fills this contr
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
+from ifseg_rt.artifact.content import ModelContent, hash_file, model_content, read_graph
 from ifseg_rt.artifact.file_kinds import CHECKPOINT_SUFFIXES, ENGINE_SUFFIXES
+from ifseg_rt.artifact.plain_file import is_file
 from ifseg_rt.artifact.schema import (
     KIND,
     OLDEST_SCHEMA_VERSION,
@@ -35,6 +38,7 @@ __all__ = [
     "Artifact",
     "CategoryRecord",
     "FileRecord",
+    "OpenedArtifact",
     "Parity",
     "Preprocess",
     "Refinement",
@@ -42,6 +46,7 @@ __all__ = [
     "file_difference",
     "file_record",
     "file_sha256",
+    "open_artifact",
     "read_artifact",
     "sidecar_path",
     "write_artifact",
@@ -62,16 +67,34 @@ def file_record(path: str | Path) -> FileRecord:
     return FileRecord(name=path.name, bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
+@dataclass(frozen=True)
+class OpenedArtifact:
+    """A verified model: what its sidecar says, and the bytes that were verified."""
+
+    artifact: Artifact
+    content: ModelContent
+
+
 def read_artifact(model_path: str | Path) -> Artifact:
+    """What the sidecar of a verified model says; see :func:`open_artifact`.
+
+    Raises:
+        ArtifactError: as there.
+    """
+    return open_artifact(model_path).artifact
+
+
+def open_artifact(model_path: str | Path) -> OpenedArtifact:
     """Read and verify the artifact of ``model.onnx``; its sidecar is ``model.json`` beside it.
 
     Raises:
-        ArtifactError: the model or the sidecar is missing, foreign, of another schema version, edited or truncated.
-            The message says what was expected and what was found.
+        ArtifactError: the model or the sidecar is missing, foreign, of another schema version, edited or truncated, or
+            the model refers to files that the sidecar does not list. The message says what was expected and what was
+            found.
     """
     model = Path(model_path)
     _refuse_other_formats(model)
-    if not model.is_file():
+    if not is_file(model):
         raise ArtifactError(f"there is no model file {model}", hint=_EXPORT_AGAIN.format(name=model.name))
     sidecar, again = sidecar_path(model), _EXPORT_AGAIN.format(name=model.name)
 
@@ -82,8 +105,7 @@ def read_artifact(model_path: str | Path) -> Artifact:
         )
 
     artifact = _FORM.read(sidecar, again, absent)
-    _check_files(artifact, model, again)
-    return artifact
+    return OpenedArtifact(artifact, _verified(artifact, model, again))
 
 
 def write_artifact(artifact: Artifact, sidecar: str | Path) -> Artifact:
@@ -103,7 +125,7 @@ def _refuse_other_formats(model: Path) -> None:
         return
     if suffix in ENGINE_SUFFIXES:
         twin = model.with_suffix(".onnx")
-        beside = f"use {twin}" if twin.is_file() else "use the .onnx file it was built from"
+        beside = f"use {twin}" if is_file(twin) else "use the .onnx file it was built from"
         raise ArtifactError(f"{model} is an engine; expected the .onnx model", hint=beside)
     if suffix in CHECKPOINT_SUFFIXES:
         raise ArtifactError(
@@ -117,24 +139,30 @@ def _refuse_other_formats(model: Path) -> None:
     raise ArtifactError(f"{model} is not a model this build can run: expected a file ending in .onnx or .engine")
 
 
-def _check_files(artifact: Artifact, model: Path, again: str) -> None:
+def _verified(artifact: Artifact, model: Path, again: str) -> ModelContent:
     # The first record is the model itself, proven by its hash: both files may be renamed together.
-    for path, record in zip(
-        [model, *(model.parent / record.name for record in artifact.files[1:])], artifact.files, strict=True
-    ):
-        try:
-            difference = file_difference(path, record)
-        except FileNotFoundError:
-            raise ArtifactError(
-                f"{path} is missing: {sidecar_path(model).name} lists it as part of the model", hint=again
-            ) from None
-        except OSError as error:
-            raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
-        if difference is not None:
-            raise ArtifactError(
-                f"{path} is not the file its sidecar describes: {difference}",
-                hint=f"copy {path.name} and {sidecar_path(model).name} again as a pair, or {again}",
-            )
+    first, *rest = artifact.files
+    path, others = model, []
+    try:
+        graph, difference = read_graph(model, first)
+        for record in rest if difference is None else ():
+            path = model.parent / record.name
+            identity, difference = hash_file(path, record)
+            others.append((path, identity))
+            if difference is not None:
+                break
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{path} is missing: {sidecar_path(model).name} lists it as part of the model", hint=again
+        ) from None
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    if difference is not None:
+        raise ArtifactError(
+            f"{path} is not the file its sidecar describes: {difference}",
+            hint=f"copy {path.name} and {sidecar_path(model).name} again as a pair, or {again}",
+        )
+    return model_content(model, graph, tuple(others), again)
 
 
 def file_difference(path: Path, record: FileRecord) -> str | None:
@@ -143,11 +171,7 @@ def file_difference(path: Path, record: FileRecord) -> str | None:
     Raises:
         OSError: it cannot be read.
     """
-    size = path.stat().st_size
-    if size != record.bytes:
-        return f"expected {record.bytes} bytes, found {size}"
-    digest = file_sha256(path)
-    return None if digest == record.sha256 else f"expected SHA-256 {record.sha256[:12]}..., found {digest[:12]}..."
+    return hash_file(path, record)[1]
 
 
 def file_sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ifseg_rt.artifact.schema import LOGITS, NEIGHBOURS, PROBABILITIES
 from ifseg_rt.drawing import overlay as draw
-from ifseg_rt.errors import UsageError, not_finite
+from ifseg_rt.errors import ArtifactError, UsageError, not_finite
 from ifseg_rt.frames import ColorOrder, as_color_frame
 from ifseg_rt.host.preprocess import Preprocessor
 from ifseg_rt.host.refinement import refine, softmax
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from ifseg_rt.artifact.sidecar import Artifact
     from ifseg_rt.host.network import HostNetwork
+
+_ROUNDING = 1e-2  # by which probabilities may leave 0..1: what sums of half precision are off
 
 
 class HostRunner:
@@ -143,10 +145,24 @@ class HostRunner:
         if self._averaging.settings is None:
             return self._on_grid(first), self._on_grid(softmax(first))
         if len(arrays) == 1:
+            _require_within("probabilities", first, -_ROUNDING, 1.0 + _ROUNDING)
             return first, first
         k, rounds = self._averaging.settings
-        refined = self._on_grid(refine(softmax(first), np.asarray(arrays[1][0], dtype=np.int32), k=k, rounds=rounds))
+        neighbours = np.asarray(arrays[1][0], dtype=np.int32)
+        _require_within("neighbours", neighbours, 0, len(first) - 1)
+        refined = self._on_grid(refine(softmax(first), neighbours, k=k, rounds=rounds))
         return refined, refined
 
     def _on_grid(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.ascontiguousarray(rows.T).reshape(-1, *self._grid)
+
+
+def _require_within(name: str, found: NDArray[Any], least: float, most: float) -> None:
+    """Refuse what no network that was exported here computes; NumPy would take -1 for the last patch."""
+    low, high = found.min(), found.max()
+    if low < least or high > most:
+        raise ArtifactError(
+            f"the model's {name} are not what its sidecar says: expected {round(least)} to {round(most)}, found "
+            f"{low:g} to {high:g}",
+            hint="export it again with this version of ifseg-rt",
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifseg_rt.cache import cache_folder
+from ifseg_rt.cache import seal, unseal, usable_folder
 from ifseg_rt.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ TARGETS = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_1
 _FOLDER = Path(__file__).parent
 _HEADER = "device.cuh"
 _CACHE_BYTES = 64 * 1024 * 1024  # one device's kernels are 0.3 MB
-_DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def _cached(core: ModuleType, source: str, target: str) -> Compiled:
         utils = import_module("cuda.core.utils")
         if not hasattr(utils, "FileStreamProgramCache"):  # an older cuda.core
             return compile_source(source, target)
-        cache = utils.FileStreamProgramCache(cache_folder("kernels"), max_size_bytes=_CACHE_BYTES)
+        cache = utils.FileStreamProgramCache(usable_folder("kernels"), max_size_bytes=_CACHE_BYTES)
         key = utils.make_program_cache_key(
             code=source_text(source), code_type="c++", options=_options(core, source, target), target_type=kind
         )
@@ -149,11 +147,12 @@ def _cached(core: ModuleType, source: str, target: str) -> Compiled:
     except (OSError, RuntimeError):  # no home, read-only, full ...
         return compile_source(source, target)
     # A digest in front: machine code that a full disk or a crash cut short must not reach the driver.
-    if stored is not None and hashlib.sha256(stored[_DIGEST_BYTES:]).digest() == stored[:_DIGEST_BYTES]:
-        return Compiled(stored[_DIGEST_BYTES:], kind, "")
+    code = None if stored is None else unseal(stored)
+    if code is not None:
+        return Compiled(code, kind, "")
     compiled = compile_source(source, target)
     try:
-        cache[key] = hashlib.sha256(compiled.code).digest() + compiled.code
+        cache[key] = seal(compiled.code)
     except OSError:
         return compiled
     return compiled

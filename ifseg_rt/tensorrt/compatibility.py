@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ifseg_rt.artifact.plain_file import is_file
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.machine import GpuFacts, Machine
 from ifseg_rt.tensorrt.installed import TensorRt, release, title_of
@@ -37,7 +38,7 @@ def require_gpu(path: Path, machine: Machine, *, precision: str | None = None) -
     if machine.gpu is not None:
         return machine.gpu
     twin = path.with_suffix(".onnx")
-    hint = f"{twin if twin.is_file() else 'the ONNX model it was built from'} runs on the CPU"
+    hint = f"{twin if is_file(twin) else 'the ONNX model it was built from'} runs on the CPU"
     if precision in _NOT_ON_CPU:
         hint = f"a {precision} model runs on GPUs only; make one for the CPU: python -m export.to_onnx ckpt.pt"
     raise DeviceError(

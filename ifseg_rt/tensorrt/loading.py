@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ifseg_rt.artifact.content import read_bytes
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.machine import Machine, this_machine
 from ifseg_rt.tensorrt.compatibility import check, require_gpu
@@ -76,14 +77,27 @@ def check_engine(path: str | Path, *, machine: Machine | None = None) -> Checked
     return CheckedEngine(path, artifact, tensorrt, machine)
 
 
-def load_engine(checked: CheckedEngine) -> LoadedEngine:
-    """Puts a checked engine on the GPU.
+def load_engine(checked: CheckedEngine, *, allow_host_code: bool = False) -> LoadedEngine:
+    """Puts a checked engine on the GPU: the very bytes that its sidecar's hash is of.
+
+    Args:
+        checked: the checked file.
+        allow_host_code: let an engine that carries code for the CPU run it. Such code can do whatever the user can, and
+            a sidecar only shows that nothing was damaged, since anyone can seal one: the user decides, not the file.
 
     Raises:
-        ArtifactError: TensorRT finds the engine unfit in spite of all checks.
+        ArtifactError: the engine carries code for the CPU and that is not allowed, the file was changed since it was
+            checked, or TensorRT finds it unfit in spite of all checks.
         DeviceError: the runtime does not start, or the GPU fails.
     """
     trt, title = checked.tensorrt.module, checked.tensorrt.title
+    if checked.artifact.build.version_compatible and not allow_host_code:
+        raise ArtifactError(
+            f"{checked.path.name} is version-compatible: it carries code for the CPU, which runs with all that you may "
+            "do here, and that was not allowed",
+            hint="if you trust who made it: --allow-host-code (Segmenter(..., allow_host_code=True)); or "
+            + rebuild_hint(checked.path),
+        )
     messages = Messages()
     logger = make_logger(trt, messages)
     try:
@@ -91,12 +105,13 @@ def load_engine(checked: CheckedEngine) -> LoadedEngine:
     except (TypeError, RuntimeError) as error:  # what the bindings raise for a null pointer
         raise DeviceError(f"the runtime of {title} does not start: {messages.first_error}") from error
     try:
-        data = checked.path.read_bytes()
+        data, difference = read_bytes(checked.path, checked.artifact.engine)
     except OSError as error:
         raise ArtifactError(f"cannot read {checked.path}: {error.strerror}") from error
+    if difference is not None:
+        raise ArtifactError(f"{checked.path} was changed while it was being opened: {difference}", hint="open it again")
     _ask_validity(trt, runtime, data, checked, messages)
-    if checked.artifact.build.version_compatible:
-        # Such an engine carries code of the version that built it; its hash is that of the sidecar.
+    if allow_host_code:
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import msgspec
 
 from ifseg_rt.artifact.file_kinds import identify
+from ifseg_rt.artifact.plain_file import is_file, read_plain
 from ifseg_rt.artifact.schema import FileRecord
-from ifseg_rt.artifact.sealed_json import SealedFormat
+from ifseg_rt.artifact.sealed_json import LARGEST_SIDECAR, SealedFormat
 from ifseg_rt.artifact.sidecar import file_difference
 from ifseg_rt.errors import ArtifactError
 from ifseg_rt.tensorrt.schema import (
@@ -57,7 +58,7 @@ def rebuild_hint(engine: str | Path) -> str:
     """How to make an engine again: from the ONNX model beside it, or from the checkpoint."""
     engine = Path(engine)
     twin = engine.with_suffix(".onnx")
-    model = twin.name if not twin.is_file() else twin
+    model = twin.name if not is_file(twin) else twin
     return f"build it here: ifseg-rt rebuild {model} (or python -m export.to_trt {model})"
 
 
@@ -96,10 +97,10 @@ def write_engine_sidecar(engine: EngineArtifact, sidecar: str | Path) -> EngineA
 
 
 def _require_engine(path: Path) -> None:
-    if not path.is_file():
+    if not is_file(path):
         raise ArtifactError(f"there is no engine {path}", hint=rebuild_hint(path))
     kind = identify(path)
-    if kind.known and not kind.is_engine and not engine_sidecar_path(path).is_file():
+    if kind.known and not kind.is_engine and not is_file(engine_sidecar_path(path)):
         raise ArtifactError(
             f"{path} is {kind.title}, not an engine",
             hint=f"give it its own suffix again: {kind.suffix}" if kind.suffix else rebuild_hint(path),
@@ -108,12 +109,13 @@ def _require_engine(path: Path) -> None:
 
 def _no_sidecar(path: Path, expected: Path) -> ArtifactError:
     """Names the sidecar that an engine had before it was renamed, where it lies in the same folder."""
-    for other in sorted(path.parent.glob("*.json")) if path.is_file() else ():
+    for other in sorted(path.parent.glob("*.json")) if is_file(path) else ():
         try:
-            record = msgspec.json.decode(other.read_bytes(), type=_EngineRecord).engine
-        except (OSError, msgspec.DecodeError):
+            record = msgspec.json.decode(read_plain(other, LARGEST_SIDECAR), type=_EngineRecord).engine
+            other_engine = file_difference(path, record) is not None
+        except (OSError, msgspec.DecodeError, RecursionError):
             continue
-        if file_difference(path, record) is None:
+        if not other_engine:
             return ArtifactError(
                 f"{path.name} is the engine that {other.name} describes, under another name: its sidecar has to be "
                 f"{expected.name}",

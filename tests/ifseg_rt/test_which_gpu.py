@@ -13,7 +13,7 @@ import pytest
 
 from ifseg_rt import Segmenter
 from ifseg_rt import choose_runner as path_choice
-from ifseg_rt.artifact.sidecar import read_artifact
+from ifseg_rt.artifact.sidecar import open_artifact
 from ifseg_rt.backends.onnx_runtime import session as onnx_session
 from ifseg_rt.backends.onnx_runtime.gpu_network import OnnxOnGpu
 from ifseg_rt.backends.onnx_runtime.host_network import session_or_error
@@ -171,10 +171,9 @@ def test_providers_of_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def test_bound_memory_is_on_the_gpu_of_the_session(model_path: Path) -> None:
-    artifact = read_artifact(model_path)
-    network = OnnxOnGpu(
-        import_runtime(), session_or_error(model_path, artifact, [CPU], 1), model_path, artifact, "cuda", gpu=2
-    )
+    opened = open_artifact(model_path)
+    session = session_or_error(opened.content, opened.artifact, [CPU], 1)
+    network = OnnxOnGpu(import_runtime(), session, model_path, opened.artifact, "cuda", gpu=2)
     bound: list[tuple[Any, ...]] = []
     binding = SimpleNamespace(
         bind_input=lambda *given: bound.append(given), bind_output=lambda *given: bound.append(given)
@@ -243,7 +242,7 @@ def open_on(model_path: Path) -> Callable[[int], Any]:
             release=lambda work: None,
         )
         network = SimpleNamespace(device="cuda", bind=lambda addresses: None, why_not_recordable=lambda: None)
-        artifact = read_artifact(model_path)
+        artifact = open_artifact(model_path).artifact
         return GpuRunner(gpu, network, artifact, Averaging.of((3, 2), artifact))  # type: ignore[arg-type]
 
     return make

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifseg_rt.artifact.schema import LOGITS, NEIGHBOURS
-from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, ERRORS_ONLY, check_graph, first_line
+from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, FATAL_ONLY, check_graph
+from ifseg_rt.backends.onnx_runtime.words import runtime_words
 from ifseg_rt.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class OnnxOnGpu:
         self._outputs = (LOGITS,) if artifact.refinement is None else (LOGITS, NEIGHBOURS)
         self._binding: Any = None
         self._options = runtime.RunOptions()
-        self._options.log_severity_level = ERRORS_ONLY
+        self._options.log_severity_level = FATAL_ONLY
         self._options.only_execute_path_to_fetches = True
         # Our stream orders everything, and the runner waits for it once a frame.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
@@ -72,7 +73,7 @@ class OnnxOnGpu:
             for name in self._outputs:
                 binding.bind_output(name, *self._place(name, addresses))
         except Exception as error:
-            raise DeviceError(f"ONNX Runtime refuses the GPU memory: {first_line(error)}") from error
+            raise DeviceError(f"ONNX Runtime refuses the GPU memory: {runtime_words(error)}") from error
         self._binding = binding
 
     def enqueue(self) -> None:
@@ -82,7 +83,7 @@ class OnnxOnGpu:
         except DeviceError:
             raise
         except Exception as error:  # ONNX Runtime raises a different class for every status code
-            raise DeviceError(f"ONNX Runtime failed on {self.device}: {first_line(error)}") from error
+            raise DeviceError(f"ONNX Runtime failed on {self.device}: {runtime_words(error)}") from error
 
     def why_not_recordable(self) -> str | None:
         """See :meth:`ifseg_rt.gpu.network.GpuNetwork.why_not_recordable`.
@@ -101,7 +102,7 @@ class OnnxOnGpu:
             for subgraph in ask():
                 nodes[subgraph.ep_name] += len(subgraph.get_nodes())
         except Exception as error:
-            return f"ONNX Runtime does not tell which nodes run on the CPU: {first_line(error)}"
+            return f"ONNX Runtime does not tell which nodes run on the CPU: {runtime_words(error)}"
         reason = why_not_all_on_gpu(nodes)
         if reason is None:
             for _ in range(_RUNS_BEFORE_RECORDING):

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any
 from ifseg_rt.artifact.schema import PROBABILITIES
 from ifseg_rt.backends.onnx_runtime.session import (
     CPU,
-    ERRORS_ONLY,
+    FATAL_ONLY,
     Provider,
     check_graph,
-    first_line,
     import_runtime,
     open_session,
 )
-from ifseg_rt.errors import DeviceError
+from ifseg_rt.backends.onnx_runtime.words import runtime_words
+from ifseg_rt.errors import ArtifactError, DeviceError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ifseg_rt.artifact.content import ModelContent
     from ifseg_rt.artifact.sidecar import Artifact
 
 
@@ -56,18 +57,18 @@ class OnnxOnHost:
         self._partial_run = import_runtime().RunOptions()
         # Without it the kNN part of the graph is computed even when nobody asks for its outputs.
         self._partial_run.only_execute_path_to_fetches = True
-        self._partial_run.log_severity_level = ERRORS_ONLY
+        self._partial_run.log_severity_level = FATAL_ONLY
 
     @classmethod
     def on_cpu(
-        cls, model: Path, artifact: Artifact, *, threads: int | None = None, fallback_reason: str | None = None
+        cls, model: ModelContent, artifact: Artifact, *, threads: int | None = None, fallback_reason: str | None = None
     ) -> OnnxOnHost:
         """Load a model on the CPU.
 
         Args:
-            model: path of the ``.onnx`` file.
+            model: the verified bytes.
             artifact: its verified sidecar.
-            threads: CPU threads; ``None`` leaves the choice to ONNX Runtime (one per physical core).
+            threads: CPU threads; ``None`` for one per physical core, or as many as the container may use.
             fallback_reason: why not what was preferred, or ``None``.
 
         Raises:
@@ -75,7 +76,7 @@ class OnnxOnHost:
             ArtifactError: the graph does not fit its sidecar.
         """
         session = session_or_error(model, artifact, [CPU], threads)
-        return cls(session, model, artifact, fallback_reason=fallback_reason)
+        return cls(session, model.path, artifact, fallback_reason=fallback_reason)
 
     def run(self, image: NDArray[np.float32], outputs: Sequence[str]) -> list[NDArray[np.float32] | NDArray[np.int32]]:
         """See :meth:`ifseg_rt.host.network.HostNetwork.run`."""
@@ -87,7 +88,7 @@ class OnnxOnHost:
                 list(outputs), {self._input: image}, options
             )
         except Exception as error:  # ONNX Runtime raises a different class for every status code
-            raise DeviceError(f"ONNX Runtime failed on {self.device}: {first_line(error)}") from error
+            raise DeviceError(f"ONNX Runtime failed on {self.device}: {runtime_words(error)}") from error
         return arrays
 
     def close(self) -> None:
@@ -95,14 +96,24 @@ class OnnxOnHost:
         self._session = None
 
 
-def session_or_error(model: Path, artifact: Artifact, providers: Sequence[Provider], threads: int | None) -> Any:  # noqa: ANN401
+def session_or_error(
+    model: ModelContent, artifact: Artifact, providers: Sequence[Provider], threads: int | None
+) -> Any:  # noqa: ANN401
     """A session, or a :class:`DeviceError` that says with which version the model was tested."""
     runtime = import_runtime()
     try:
         return open_session(runtime, model, providers, threads)
+    except ArtifactError:
+        raise
     except Exception as error:
-        made_with = artifact.tools.get("onnxruntime")
-        hint = f"it was exported and tested with ONNX Runtime {made_with}" if made_with else None
         raise DeviceError(
-            f"ONNX Runtime {runtime.__version__} cannot load {model}: {first_line(error)}", hint=hint
+            f"ONNX Runtime {runtime.__version__} cannot load {model.path}: {runtime_words(error)}",
+            hint=_remedy(artifact.tools.get("onnxruntime"), model.outline.opset),
         ) from error
+
+
+def _remedy(made_with: str | None, opset: int) -> str | None:
+    if made_with is None:
+        return None
+    lower = f", or export it again in an older operator set than {opset}: --opset 20" if opset > 20 else ""
+    return f"it was exported and tested with ONNX Runtime {made_with}: install that or a later one{lower}"

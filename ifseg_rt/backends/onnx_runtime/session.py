@@ -10,15 +10,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifseg_rt.cache import cache_folder
+from ifseg_rt.backends.onnx_runtime.limits import cap_memory, default_threads
+from ifseg_rt.backends.onnx_runtime.words import first_line
+from ifseg_rt.cache import usable_folder
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.native_noise import native_noise_hidden
 
 if TYPE_CHECKING:
+    from ifseg_rt.artifact.content import ModelContent
     from ifseg_rt.artifact.sidecar import Artifact
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-ERRORS_ONLY = 3  # ONNX Runtime's severity; its warnings about constant folding mean nothing to a user
+# ONNX Runtime's severity: what it has to say about errors comes with the exception, and we say it in our own words.
+FATAL_ONLY = 4
 
 _GRAPH_TYPES = {"float32": "tensor(float)", "int32": "tensor(int32)"}
 _LIBRARIES = {CUDA: "libonnxruntime_providers_cuda.so", TENSORRT: "libonnxruntime_providers_tensorrt.so"}
@@ -73,16 +77,26 @@ def providers_for(kind: str, stream: int | None = None, *, gpu: int = 0) -> list
     return found
 
 
-def open_session(runtime: Any, model: Path, providers: Sequence[Provider], threads: int | None) -> Any:  # noqa: ANN401
-    """An ``InferenceSession``; raises whatever ONNX Runtime raises."""
+def open_session(runtime: Any, model: ModelContent, providers: Sequence[Provider], threads: int | None) -> Any:  # noqa: ANN401
+    """An ``InferenceSession`` of the bytes that were verified; raises whatever ONNX Runtime raises.
+
+    Raises:
+        ArtifactError: a file of weights was changed since it was verified.
+    """
     options = runtime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = FATAL_ONLY
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    cap_memory(runtime, options)
+    threads = threads or default_threads()
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+    # Weights in files of their own are found beside the graph, by its path.
+    graph = str(model.path) if model.weights else model.graph
     # enable_fallback=0: the Python wrapper would otherwise print and retry on the CPU by itself.
-    return runtime.InferenceSession(str(model), options, providers=list(providers), enable_fallback=0)
+    session = runtime.InferenceSession(graph, options, providers=list(providers), enable_fallback=0)
+    model.require_unchanged()
+    return session
 
 
 def why_no_gpu(runtime: Any, kind: str) -> str | None:  # noqa: ANN401
@@ -138,11 +152,6 @@ def check_graph(session: Any, artifact: Artifact, model: Path) -> None:  # noqa:
                 )
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
 def _elsewhere(runtime: Any) -> list[str]:  # noqa: ANN401
     """Folders with CUDA's libraries in pip packages that do not lie beside ONNX Runtime's, where alone it looks.
 
@@ -173,6 +182,4 @@ def _missing_library(runtime: Any, provider: str) -> str | None:  # noqa: ANN401
 
 
 def _engine_cache() -> Path:
-    folder = cache_folder("onnxruntime-tensorrt")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return usable_folder("onnxruntime-tensorrt")

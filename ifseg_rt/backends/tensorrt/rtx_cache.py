@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifseg_rt.cache import cache_folder, file_lock, replace_file
+from ifseg_rt.cache import file_lock, replace_file, seal, unseal, usable_folder
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -24,7 +24,7 @@ def cache_file(checked: CheckedEngine) -> Path:
     device = "unknown" if gpu is None else f"{gpu.name}-sm{gpu.compute_capability}"
     folder = f"{checked.tensorrt.name}-{checked.tensorrt.version}-{device}"
     name = re.sub(r"[^A-Za-z0-9.]+", "-", folder).strip("-")
-    return cache_folder("compiled") / name / f"{checked.artifact.engine.sha256[:32]}.bin"
+    return usable_folder("compiled") / name / f"{checked.artifact.engine.sha256[:32]}.bin"
 
 
 def open_cache(config: Any, path: Path) -> tuple[Any, bytes]:  # noqa: ANN401 - an IRuntimeConfig, an IRuntimeCache
@@ -37,7 +37,7 @@ def open_cache(config: Any, path: Path) -> tuple[Any, bytes]:  # noqa: ANN401 - 
     if cache is None:
         _LOG.debug("TensorRT-RTX gives no runtime cache")
         return None, b""
-    known = _read(path)
+    known = _known(path)
     if known and not cache.deserialize(known):
         _LOG.debug("the runtime cache %s is of another driver or version; starting an empty one", path)
         known = b""
@@ -55,7 +55,7 @@ def store(cache: Any, path: Path, known: bytes) -> bytes:  # noqa: ANN401
         content = b"" if serialised is None else bytes(memoryview(serialised))
         if content and content != known:
             with _lock(path):
-                replace_file(path, content)
+                replace_file(path, seal(content))
                 _forget_oldest(path.parent)
             return content
     except (OSError, RuntimeError) as error:  # the second is what the bindings raise
@@ -63,13 +63,18 @@ def store(cache: Any, path: Path, known: bytes) -> bytes:  # noqa: ANN401
     return known
 
 
-def _read(path: Path) -> bytes:
+def _known(path: Path) -> bytes:
+    """What was stored, if it is whole: machine code that was cut short or damaged must not reach the driver."""
     try:
         with _lock(path):
-            return path.read_bytes() if path.is_file() else b""
+            stored = path.read_bytes() if path.is_file() else None
     except OSError as error:
         _LOG.debug("the runtime cache %s cannot be read: %s", path, error)
         return b""
+    content = None if stored is None else unseal(stored)
+    if stored is not None and content is None:
+        _LOG.warning("the runtime cache %s is damaged and is made again", path)
+    return content or b""
 
 
 def _forget_oldest(folder: Path) -> None:

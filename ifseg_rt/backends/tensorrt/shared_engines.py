@@ -27,13 +27,13 @@ class SharedEngine:
         loaded: the engine and what has to live with it.
     """
 
-    def __init__(self, checked: CheckedEngine) -> None:
+    def __init__(self, checked: CheckedEngine, *, allow_host_code: bool = False) -> None:
         self.checked = checked
         # The IRuntimeCache of TensorRT-RTX: before the engine that makes it, since attributes go in this order.
         self._compiled: Any = None
         self._known = b""
         self._lock = threading.Lock()
-        self.loaded: LoadedEngine = load_engine(checked)
+        self.loaded: LoadedEngine = load_engine(checked, allow_host_code=allow_host_code)
         _check_tensors(self.loaded.engine, checked)
 
     def words_since(self, count: int) -> str:
@@ -103,26 +103,27 @@ class SharedEngine:
         )
 
 
-_engines: weakref.WeakValueDictionary[tuple[str, str, int], SharedEngine] = weakref.WeakValueDictionary()
+_engines: weakref.WeakValueDictionary[tuple[str, str, int, bool], SharedEngine] = weakref.WeakValueDictionary()
 _loading = threading.Lock()
 
 
-def shared_engine(checked: CheckedEngine, gpu: int) -> SharedEngine:
+def shared_engine(checked: CheckedEngine, gpu: int, *, allow_host_code: bool = False) -> SharedEngine:
     """The engine of a file on a GPU, loaded when no segmenter has it yet.
 
     Args:
         checked: the checked file.
         gpu: ordinal of the GPU, which is current in the calling thread.
+        allow_host_code: let an engine that carries code for the CPU run it.
 
     Raises:
         ArtifactError: the engine's tensors are not those of its sidecar, or TensorRT refuses it.
         DeviceError: TensorRT or the GPU fails.
     """
-    key = (checked.tensorrt.name, checked.artifact.engine.sha256, gpu)
+    key = (checked.tensorrt.name, checked.artifact.engine.sha256, gpu, allow_host_code)
     with _loading:
         engine = _engines.get(key)
         if engine is None:
-            engine = _engines[key] = SharedEngine(checked)
+            engine = _engines[key] = SharedEngine(checked, allow_host_code=allow_host_code)
             _LOG.debug("loaded %s", checked.path)
         return engine
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ifseg_rt.artifact.content import ModelContent
 from ifseg_rt.artifact.schema import PROBABILITIES, Artifact, TensorSpec
-from ifseg_rt.cache import cache_folder
+from ifseg_rt.cache import usable_folder
 from ifseg_rt.errors import DeviceError, ExportError
 from ifseg_rt.machine import Machine, this_machine
 from ifseg_rt.tensorrt.building.current_gpu import current_gpu
@@ -51,6 +52,7 @@ def build_engine(
     machine: Machine | None = None,
     progress: BuildProgress | None = None,
     timings: Path | None = None,
+    content: ModelContent | None = None,
 ) -> BuiltEngine:
     """Builds an engine.
 
@@ -62,6 +64,7 @@ def build_engine(
         machine: facts of this machine; ``None`` to find them out.
         progress: told of the builder's phases, from its own threads.
         timings: folder of the timing cache; ``None`` for the user's.
+        content: the model's verified bytes; ``None`` lets the parser read the file.
 
     Raises:
         UsageError: the wishes do not fit the flavour.
@@ -75,14 +78,14 @@ def build_engine(
     messages, cancelled = Messages(), threading.Event()
 
     def work() -> memoryview:
-        builder, network, _alive = _parse(onnx_path, model, tensorrt, messages)
+        builder, network, _alive = _parse(onnx_path, model, tensorrt, messages, content)
         config = builder.create_builder_config()
         _configure(config, settings, targets, tensorrt)
         if model.smallest_batch is not None:
             _add_profile(builder, config, model, model.smallest_batch)
         stored = None
         if tensorrt.keeps_timings and machine.gpu is not None:
-            stored = cache_file(timings or cache_folder("timing"), tensorrt, machine.gpu)
+            stored = cache_file(timings or usable_folder("timing"), tensorrt, machine.gpu)
             load_timings(config, stored)
         monitor = make_monitor(tensorrt.module, progress or SilentProgress(), cancelled)
         config.progress_monitor = monitor
@@ -119,7 +122,9 @@ def build_engine(
     return BuiltEngine(data, build)
 
 
-def _parse(onnx_path: Path, model: Artifact, tensorrt: TensorRt, messages: Messages) -> tuple[Any, Any, list[Any]]:
+def _parse(
+    onnx_path: Path, model: Artifact, tensorrt: TensorRt, messages: Messages, content: ModelContent | None
+) -> tuple[Any, Any, list[Any]]:
     """Builder, network, and what has to live as long as they do."""
     trt = tensorrt.module
     logger = make_logger(trt, messages)
@@ -129,7 +134,12 @@ def _parse(onnx_path: Path, model: Artifact, tensorrt: TensorRt, messages: Messa
         raise DeviceError(f"the builder of {tensorrt.title} does not start: {messages.first_error}") from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(onnx_path)):
+    if content is None:
+        parsed = parser.parse_from_file(str(onnx_path))
+    else:
+        parsed = parser.parse(content.graph, str(onnx_path))
+        content.require_unchanged()
+    if not parsed:
         raise ExportError(
             f"{tensorrt.title} does not accept {onnx_path.name}: {_parser_words(parser, messages)}",
             hint="export it again with this version of ifseg-rt, or build with a newer TensorRT",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ifseg_rt.artifact.file_kinds import ENGINE_SUFFIXES
+from ifseg_rt.artifact.plain_file import is_file
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact
 from ifseg_rt.errors import ArtifactError, DeviceError, ExportError, UsageError
 from ifseg_rt.machine import Machine, this_machine
@@ -118,7 +119,7 @@ def model_and_engine(path: Path, output: Path | None) -> tuple[Path, Path]:
         raise UsageError(f"the engine must end in {', '.join(sorted(ENGINE_SUFFIXES))}, found {engine.name!r}")
     if not engine.parent.is_dir():
         raise UsageError(f"the folder {engine.parent} for the engine does not exist")
-    if onnx != path and not onnx.is_file():
+    if onnx != path and not is_file(onnx):
         onnx = _recorded_model(path, onnx)
     return onnx, engine
 
@@ -129,7 +130,7 @@ def _recorded_model(engine: Path, expected: Path) -> Path:
         recorded = engine.with_name(read_engine_sidecar(engine).onnx.name)
     except ArtifactError:
         recorded = expected
-    if recorded.is_file():
+    if is_file(recorded):
         return recorded
     names = dict.fromkeys((expected.name, recorded.name))
     raise ArtifactError(
@@ -149,7 +150,7 @@ def _first_other(before: Artifact, now: Artifact) -> tuple[str, str] | None:
 
 
 def _before(engine: Path, on_note: Callable[[str], None]) -> EngineArtifact | None:
-    if not engine_sidecar_path(engine).is_file():
+    if not is_file(engine_sidecar_path(engine)):
         return None
     try:
         return read_engine_sidecar(engine)

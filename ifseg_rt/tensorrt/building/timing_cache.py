@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ifseg_rt.cache import file_lock, replace_file
+from ifseg_rt.cache import file_lock, replace_file, seal, unseal
 from ifseg_rt.machine import GpuFacts
 from ifseg_rt.tensorrt.installed import TensorRt
 
@@ -24,7 +24,7 @@ def load_timings(config: Any, path: Path) -> None:  # noqa: ANN401 - an IBuilder
     """Gives a builder what is known. A cache that cannot be read or used costs time, nothing else."""
     try:
         with file_lock(path.with_name(path.name + ".lock")):
-            known = path.read_bytes() if path.is_file() else b""
+            known = _stored(path)
     except OSError as error:
         _LOG.debug("the timing cache %s cannot be read: %s", path, error)
         known = b""
@@ -43,13 +43,18 @@ def store_timings(config: Any, path: Path) -> None:  # noqa: ANN401 - an IBuilde
         return
     try:
         with file_lock(path.with_name(path.name + ".lock")):
-            if path.is_file():
-                stored = config.create_timing_cache(path.read_bytes())
+            if before := _stored(path):
+                stored = config.create_timing_cache(before)
                 if stored is not None:
                     cache.combine(stored, False)
             serialised = cache.serialize()
             if serialised is None:
                 return
-            replace_file(path, bytes(memoryview(serialised)))
+            replace_file(path, seal(bytes(memoryview(serialised))))
     except OSError as error:
         _LOG.debug("the timing cache %s cannot be kept: %s", path, error)
+
+
+def _stored(path: Path) -> bytes:
+    """What was stored, if it is whole; nothing else is given to the builder."""
+    return (unseal(path.read_bytes()) or b"") if path.is_file() else b""

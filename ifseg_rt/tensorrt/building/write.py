@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ifseg_rt.artifact.sidecar import file_record, read_artifact
-from ifseg_rt.cache import cache_folder, file_lock
+from ifseg_rt.artifact.sidecar import file_record, open_artifact
+from ifseg_rt.cache import file_lock, usable_folder
 from ifseg_rt.errors import ExportError
 from ifseg_rt.machine import Machine
 from ifseg_rt.tensorrt.building.build import build_engine
@@ -42,8 +42,11 @@ def write_engine(
         IfsegError: the model is damaged, the wishes do not fit, or the build failed; see :func:`build_engine`.
         KeyboardInterrupt: interrupted.
     """
-    model = read_artifact(onnx_path)
-    built = build_engine(onnx_path, model, settings, tensorrt, machine=machine, progress=progress)
+    opened = open_artifact(onnx_path)
+    model = opened.artifact
+    built = build_engine(
+        onnx_path, model, settings, tensorrt, machine=machine, progress=progress, content=opened.content
+    )
     try:
         with target.open("wb") as file:
             file.write(built.data)
@@ -72,7 +75,7 @@ def move_into_place(drafts: Sequence[Path], folder: Path) -> None:
     """
     lock = None
     try:
-        lock = file_lock(cache_folder("timing") / "move-into-place.lock")
+        lock = file_lock(usable_folder("timing") / "move-into-place.lock")
         lock.acquire()
     except OSError:
         lock = None  # a cache folder that cannot be written is no reason to fail

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ifseg_rt.artifact.sidecar import Preprocess, read_artifact
+from ifseg_rt.artifact.sidecar import Preprocess, open_artifact
 from ifseg_rt.backends.onnx_runtime.gpu_network import OnnxOnGpu
 from ifseg_rt.backends.onnx_runtime.host_network import session_or_error
 from ifseg_rt.backends.onnx_runtime.session import import_runtime
@@ -221,8 +221,9 @@ class HostNetwork(OnnxOnGpu):
     memory_kind = "cpu"
 
     def __init__(self, gpu: HostGpu, model: Path) -> None:
-        artifact = read_artifact(model)
-        session = session_or_error(model, artifact, ["CPUExecutionProvider"], 1)
+        opened = open_artifact(model)
+        artifact = opened.artifact
+        session = session_or_error(opened.content, artifact, ["CPUExecutionProvider"], 1)
         super().__init__(import_runtime(), session, model, artifact, "cuda")
         self.session = session
         self._gpu = gpu
@@ -249,7 +250,7 @@ def open_gpu_runner(model_path: Path) -> Callable[..., tuple[GpuRunner, HostGpu,
     ) -> Any:
         gpu = HostGpu()
         network = HostNetwork(gpu, model)
-        artifact = read_artifact(model)
+        artifact = open_artifact(model).artifact
         averaging, extras = Averaging.of(settings, artifact), Extras(confidence, overlay)
         return GpuRunner(gpu, network, artifact, averaging, extras, **options), gpu, network
 

@@ -203,11 +203,15 @@ def test_full_tensorrt_loads_or_says_why(checked: CheckedEngine) -> None:
     loaded = load_engine(checked_with(checked, lambda logger: FakeRuntime(logger, "engine", None)))
     assert loaded.engine == "engine" and not loaded.runtime.engine_host_code_allowed
 
-    compatible = full_build(checked.artifact, version_compatible=True)
-    loaded = load_engine(
-        replace(checked_with(checked, lambda logger: FakeRuntime(logger, "engine", None)), artifact=compatible)
+    # Anyone can seal a sidecar that says so: the user decides whether code for the CPU may run.
+    compatible = replace(
+        checked_with(checked, lambda logger: FakeRuntime(logger, "engine", None)),
+        artifact=full_build(checked.artifact, version_compatible=True),
     )
-    assert loaded.runtime.engine_host_code_allowed
+    with pytest.raises(ArtifactError, match="carries code for the CPU") as refused:
+        load_engine(compatible)
+    assert "--allow-host-code" in str(refused.value.hint)
+    assert load_engine(compatible, allow_host_code=True).runtime.engine_host_code_allowed
 
     failing = checked_with(checked, lambda logger: FakeRuntime(logger, None, "[a.cpp::b::1] Error Code 1: no memory"))
     with pytest.raises(DeviceError, match=r"TensorRT 10\.3\.0 cannot load model\.engine: Error Code 1: no memory"):

@@ -12,7 +12,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,7 +74,7 @@ class Session:
             raise RuntimeError(f"the network cannot be launched: {status}")
 
 
-def open_in_stream(runtime: Any, model: Path, providers: Sequence[Any], threads: int | None) -> Any:
+def open_in_stream(runtime: Any, model: Any, providers: Sequence[Any], threads: int | None) -> Any:
     settings = dict(provider for provider in providers if not isinstance(provider, str))
     if onnx_session.CUDA not in settings:
         return open_session(runtime, model, providers, threads)
