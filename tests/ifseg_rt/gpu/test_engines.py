@@ -112,7 +112,7 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
     monkeypatch.setattr(
         engines,
         "load_engine",
-        lambda checked: SimpleNamespace(
+        lambda checked, **wishes: SimpleNamespace(
             engine=found[checked.artifact.engine.sha256], messages=found[checked.artifact.engine.sha256].messages
         ),
     )
