@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -21,8 +23,15 @@ from ifseg_rt.runner import Runner
 if TYPE_CHECKING:
     from ifseg_rt.frames import ColorOrder
     from ifseg_rt.gpu.results.on_gpu import DeviceResult
+    from ifseg_rt.sources.settings import SourceSettings
+    from ifseg_rt.stream.observer import Observer
+    from ifseg_rt.stream.policy import StreamPolicy
+    from ifseg_rt.stream.segmented import SegmentedStream
 
 _LOG = logging.getLogger(__name__)
+
+# A thread that labels while Python shuts down would meet a run time that is being taken apart, and abort the process.
+_OPEN: weakref.WeakSet[Segmenter] = weakref.WeakSet()
 
 
 class Segmenter:
@@ -94,6 +103,7 @@ class Segmenter:
         extras = Extras(bool(confidence), None if overlay is None else _opacity(overlay))
         options = RunOptions(choice, threads, cuda_graph, time_stages, extras)
         self._runner: Runner = open_runner(model, Averaging.of(self.refinement, self.artifact), options)
+        _OPEN.add(self)
         _LOG.info("%s runs on %s", self.path, self._runner.device)
 
     @classmethod
@@ -182,6 +192,38 @@ class Segmenter:
         """
         return self._runner.run_on_device(frame, self._order(color), stream)
 
+    def stream(
+        self,
+        *sources: str | int | Path,
+        policy: StreamPolicy | None = None,
+        settings: SourceSettings | None = None,
+        observer: Observer | None = None,
+    ) -> SegmentedStream:
+        """Label files, cameras and network streams while the next frames are read.
+
+        Args:
+            sources: as the command takes them: files, folders, patterns, ``0``, ``"rtsp://..."``, ``"-"``, ``"test:"``.
+            policy: staleness, reconnecting, number of frames.
+            settings: damaged frames, time limits, cameras' sizes.
+            observer: is told of losses, reconnections and damaged frames.
+
+        Returns:
+            An iterable of :class:`ifseg_rt.stream.items.Labelled`, and a context manager. Leaving it, or the loop over
+            it, stops all threads within two seconds.
+
+        Raises:
+            SourceError: a file does not exist, or nothing of it can be read.
+            UsageError: an address or a setting is invalid.
+
+        Example:
+            >>> with Segmenter.default() as segmenter, segmenter.stream("rtsp://robot.local/front") as frames:
+            ...     for seen in frames:
+            ...         drive(seen.result.mask("road"), age_ms=seen.latency_ms)
+        """
+        from ifseg_rt.stream.segmented import SegmentedStream
+
+        return SegmentedStream(self, sources, policy, settings, observer)
+
     def close(self) -> None:
         """Wait for a running call and free the model. May be called again."""
         self._runner.close()
@@ -219,3 +261,9 @@ def _refinement_settings(refine: bool | tuple[int, int], artifact: Artifact) -> 
     if rounds < 0:
         raise UsageError(f"refinement takes 0 or more rounds, found {rounds}")
     return k, rounds
+
+
+@atexit.register
+def _close_all() -> None:
+    for segmenter in list(_OPEN):
+        segmenter.close()
