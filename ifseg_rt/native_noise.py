@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _STDERR = 2
 
@@ -65,15 +65,11 @@ def own_stderr() -> Iterator[None]:
         yield
     finally:
         own, sys.stderr = sys.stderr, stderr
-        try:
+        with suppress(OSError):  # the reader of our messages has gone: there is nobody to tell
             own.flush()
-        except OSError:  # the reader of our messages has gone: there is nobody to tell
-            pass
         os.dup2(saved, _STDERR)
-        try:
+        with suppress(OSError):
             own.close()
-        except OSError:
-            pass
 
 
 def standard_descriptors() -> None:

@@ -135,7 +135,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     sources = parser.add_argument_group("what to label")
     sources.add_argument("sources", nargs="*", metavar="SOURCE", help="see below; several are allowed")
     sources.add_argument("--camera", metavar="N", help="camera number or device, e.g. 0 or /dev/video2")
-    sources.add_argument("--max-frames", type=positive, metavar="N", help="stop each video or live source after N frames")
+    sources.add_argument("--max-frames", type=positive, metavar="N", help="end every video or stream after N frames")
     sources.add_argument(
         "--corrupt",
         choices=("skip", "keep"),

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ifseg_rt.cli.progress_bar import progress_bar
@@ -78,11 +79,9 @@ class Console(Observer):
             progress.close(counts)
 
     def _line(self, text: str) -> None:
-        try:
+        with suppress(OSError):  # a full disk, or a reader that has gone: the work itself must not stop for it
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
-        except OSError:  # a full disk, or a reader that has gone: the work itself must not stop for it
-            pass
 
 
 class _SourceProgress:

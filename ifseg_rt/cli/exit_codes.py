@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from ifseg_rt.cli.signals import SignalledError, signals_end_cleanly
 from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, IfsegError, UsageError
 from ifseg_rt.native_noise import standard_descriptors
+
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments of a command; what is wrong with them is one line, not argparse's page of usage.
@@ -65,9 +67,7 @@ def run_command(work: Callable[[list[str]], None], arguments: Sequence[str] | No
 
 
 def _failed(message: str, hint: str | None, code: int) -> int:
-    try:
+    with suppress(OSError):  # a full disk or a reader that has gone: the exit code still tells
         sys.stderr.write(message + "\n" + ("" if hint is None else f"hint: {hint}\n"))
         sys.stderr.flush()
-    except OSError:  # a full disk or a reader that has gone: the exit code still tells
-        pass
     return code

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,8 @@ class LabelStream:
         while self._worker.is_alive() and time.monotonic() < deadline:
             self._discard()  # the worker may be waiting for room
             self._worker.join(0.02)
+        self._discard()
+        self._outbox.put_nowait(None)  # for whoever iterates in another thread
         for reader in self._all_readers():
             reader.join(max(0.0, deadline - time.monotonic()))
 
@@ -128,10 +131,8 @@ class LabelStream:
         return count
 
     def _discard(self) -> None:
-        try:
+        with suppress(queue.Empty):
             self._outbox.get_nowait()
-        except queue.Empty:
-            pass
 
     def _work(self) -> None:
         last: BaseException | None = None
@@ -144,7 +145,8 @@ class LabelStream:
                     break
         except BaseException as caught:
             last = caught
-        self._outbox.put(last)
+        if not self._closed.is_set():
+            self._outbox.put(last)
 
     def _handle(self, item: FromReader) -> FromStream | None:
         if isinstance(item, Happened):
@@ -163,12 +165,13 @@ class LabelStream:
             if oldest is not None and time.monotonic() - frame.captured > oldest:
                 dropped["stale"] += 1
                 return None
+        before = dict(dropped or {})  # what is dropped during the labelling has higher numbers
         result = self._segment(frame.image)
         self._labelled[id(source)] = self._labelled.get(id(source), 0) + 1
         if dropped is not None and self._finished(source):
             self._readers[id(source)].stop()
         latency_ms = (time.monotonic() - frame.captured) * 1e3
-        return Labelled(source, frame, result, latency_ms, taken.read_ms, dict(dropped or {}))
+        return Labelled(source, frame, result, latency_ms, taken.read_ms, before)
 
     def _finished(self, source: Source) -> bool:
         limit = self._policy.max_frames

@@ -171,9 +171,7 @@ class Pipeline:
             timings["write"] = (time.perf_counter() - started) * 1e3
         timings["total"] = sum(timings.values())
         dropped = labelled.dropped if run.source.is_live else None
-        fields = record(
-            run.source, frame, result, timings, written, latency_ms=labelled.latency_ms, dropped=dropped
-        )
+        fields = record(run.source, frame, result, timings, written, latency_ms=labelled.latency_ms, dropped=dropped)
         self._outputs.record(fields)
         self._lines(fields)
         run.counts.frame(labelled)
