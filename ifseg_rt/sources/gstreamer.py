@@ -91,15 +91,20 @@ class GStreamerSource(ConnectedSource):
             pipeline = gst.parse_launch(whole)
         except glib.Error as error:
             raise SourceError(
-                f"{self.name} is no pipeline: {hide_credentials(_line(error.message))}",
+                f"{self.name} cannot be set up: {hide_credentials(_line(error.message))}",
                 hint="try it with gst-launch-1.0 first; missing elements come with gstreamer1.0-plugins-*",
             ) from error
-        found = (
-            pipeline.iterate_all_by_element_factory_name("appsink") if hasattr(pipeline, "iterate_elements") else None
-        )
-        sink = found.next()[1] if found is not None else None
+        sinks = pipeline.iterate_sinks() if hasattr(pipeline, "iterate_sinks") else None
+        sink = None
+        while sinks is not None and sink is None:
+            answer, element = sinks.next()
+            if answer != gst.IteratorResult.OK:
+                break
+            sink = element if element.get_factory().get_name() == "appsink" else None
         if sink is None:
             raise SourceError(f"{self.name} has nothing before its appsink")
+        if sink.get_property("caps") is None:
+            sink.set_property("caps", gst.Caps.from_string("video/x-raw,format=BGR"))
         sink.set_property("max-buffers", 1)  # the newest frame; older ones that nobody fetched are dropped
         sink.set_property("drop", True)
         sink.set_property("sync", False)

@@ -103,7 +103,9 @@ def _turned(picture: NDArray[np.generic], content: bytes) -> NDArray[np.generic]
     """Turn an AVIF upright; OpenCV does so by the EXIF data of all other formats, but leaves AVIF's own notes alone."""
     if content[4:8] != b"ftyp":
         return picture
-    quarters, mirror = (re.search(box + rb"(.)", content[:65536], re.S) for box in (b"\0\0\0\x09irot", b"\0\0\0\x09imir"))
+    quarters, mirror = (
+        re.search(box + rb"(.)", content[:65536], re.S) for box in (b"\0\0\0\x09irot", b"\0\0\0\x09imir")
+    )
     if quarters:
         picture = np.rot90(picture, quarters[1][0] & 3)
     if mirror:

@@ -114,7 +114,7 @@ class VideoSource:
                 format=_FORMATS.get(kind.name),
                 options={
                     "protocol_whitelist": "file",
-                    "format_whitelist": _allowed_formats(),
+                    "format_whitelist": allowed_formats(),
                     "max_pixels": str(self._settings.max_pixels),
                 },
                 metadata_errors="replace",
@@ -156,7 +156,8 @@ class VideoSource:
 
 
 @cache
-def _allowed_formats() -> str:
+def allowed_formats() -> str:
+    """What FFmpeg may take a file for, as its option ``format_whitelist`` wants it."""
     import av
 
     return ",".join(sorted(av.formats_available - _REFUSED_FORMATS))

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from ifseg_rt.errors import SourceError
 from ifseg_rt.sources.base import Frame, SourceLostError
 from ifseg_rt.sources.connection import ConnectedSource, Items, in_time, now
+from ifseg_rt.sources.content.kinds import PICTURE_SUFFIXES
 from ifseg_rt.sources.decoding import Decoding, picture_stream
 from ifseg_rt.sources.network.urls import Address
 from ifseg_rt.sources.settings import SourceSettings
+from ifseg_rt.sources.spooled import chained, spooled
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
+    from av.stream import Stream
     from av.video.stream import VideoStream
 
 # No file, pipe, concat, subfile or data: a playlist from a server must not make us read what lies on this machine.
@@ -36,42 +39,32 @@ _RECORDED = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 _LONGEST_WAIT = 10.0  # seconds for the first key frame; streams that refresh without one are then shown as they come
 
 
-def is_recording(address: Address) -> bool:
-    """Whether an address is that of a recorded video on a web server: it has an end, and none of it may be dropped."""
-    return address.scheme in ("http", "https") and PurePosixPath(address.path).suffix.lower() in _RECORDED
+def network_source(address: Address, settings: SourceSettings) -> NetworkSource:
+    """The source for an address: pictures and recordings on a web server have an end, everything else is live."""
+    suffix = PurePosixPath(address.path).suffix.lower() if address.scheme in ("http", "https") else ""
+    if suffix in PICTURE_SUFFIXES:
+        return RemotePicture(address, settings, live=False)
+    return NetworkSource(address, settings, live=suffix not in _RECORDED)
 
 
 class NetworkSource(ConnectedSource):
-    """One stream, or one recording on a web server.
+    """One stream, or one recording on a web server, none of which is dropped.
 
     Args:
         address: where it is.
         settings: time limits, sizes, what becomes of damaged frames.
+        live: whether it is a stream.
     """
 
-    def __init__(self, address: Address, settings: SourceSettings) -> None:
+    def __init__(self, address: Address, settings: SourceSettings, *, live: bool) -> None:
         super().__init__(address.shown, address.stem)
-        self.is_live = not is_recording(address)
+        self.is_live = live
         self._address = address
         self._settings = settings
 
     def _connect(self, stop: threading.Event) -> tuple[Items, Callable[[], None]]:
-        import av
-
         settings = self._settings
-        limits = (settings.open_timeout, settings.read_timeout)
-        options = {"protocol_whitelist": _PROTOCOLS, **(_QUICK if self.is_live else {})}
-        options |= _OF_SCHEME.get(self._address.scheme, {})
-
-        def connect() -> InputContainer:
-            return av.open(self._address.url, options=options, timeout=limits)
-
-        try:
-            container = in_time(connect, stop, lambda late: late.close())
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise self._unreachable(error) from None  # the cause's text shows the credentials
-        if container is None:
-            raise self._lost("was closed while it was being opened")
+        container = self._opened(stop, _QUICK if self.is_live else {})
         try:
             stream = picture_stream(container, self.name, settings.max_pixels)
             arrivals = _Arrivals(container, settings.read_timeout, from_key_frame=self.is_live)
@@ -107,10 +100,28 @@ class NetworkSource(ConnectedSource):
         # FFmpeg calls every end of an answer without a stated length an error.
         if arrivals.end is not None and arrivals.size > 0:
             raise SourceError(f"{self.name} {self._address.hide(arrivals.end)}")
-        if decoding.packets == 0:
+        missing = decoding.missing_packets()
+        if missing is not None:
+            raise SourceError(f"{self.name} ends early, after {decoding.index} frames: {missing}")
+        if decoding.index == 0:
             raise SourceError(f"{self.name} holds no readable frame")
-        if decoding.packets < stream.frames:
-            raise SourceError(f"{self.name} ends early: expected {stream.frames} frames, could read {decoding.packets}")
+
+    def _opened(self, stop: threading.Event, options: dict[str, str], form: str | None = None) -> InputContainer:
+        import av
+
+        every = {"protocol_whitelist": _PROTOCOLS, **_OF_SCHEME.get(self._address.scheme, {}), **options}
+        limits = (self._settings.open_timeout, self._settings.read_timeout)
+
+        def connect() -> InputContainer:
+            return av.open(self._address.url, format=form, options=every, timeout=limits, metadata_errors="replace")
+
+        try:
+            container = in_time(connect, stop, lambda late: late.close())
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise self._unreachable(error) from None  # the cause's text shows the credentials
+        if container is None:
+            raise self._lost("was closed while it was being opened")
+        return container
 
     def _unreachable(self, error: Exception) -> SourceError:
         import av
@@ -136,6 +147,33 @@ class NetworkSource(ConnectedSource):
         return self._lost(what) if self.is_live else SourceError(f"{self.name} {what}")
 
 
+class RemotePicture(NetworkSource):
+    """A picture file on a web server, fetched as a whole; also one of pages, or an animation.
+
+    Whether it is one picture is known once it is open; before, it is taken for one.
+    """
+
+    is_still = True
+
+    def _connect(self, stop: threading.Event) -> tuple[Items, Callable[[], None]]:
+        container = self._opened(stop, {}, "data")  # FFmpeg's name for bytes of any kind
+        try:
+            sources, release = spooled(self._chunks(container, stop), self.name, self._settings)
+        finally:
+            container.close()
+        self.is_still = len(sources) == 1 and sources[0].is_still
+        return chained(sources), release
+
+    def _chunks(self, container: InputContainer, stop: threading.Event) -> Iterator[bytes]:
+        arrivals = _Arrivals(container, self._settings.read_timeout, from_key_frame=False)
+        for packet in arrivals.demux(container.streams[0]):
+            if stop.is_set():
+                raise self._lost("was closed while it was being opened")
+            yield bytes(packet)
+        if arrivals.end is not None and arrivals.size > 0:
+            raise SourceError(f"{self.name} {self._address.hide(arrivals.end)}")
+
+
 class _Arrivals:
     """Stands in for a container before :class:`Decoding`: notes when packets arrive, and that pictures stop coming.
 
@@ -146,11 +184,12 @@ class _Arrivals:
         self.newest = now()
         self.end: str | None = None  # why reading ended, where that was not an ordinary end
         self.size = container.size
+        self.format = container.format
         self._container = container
         self._patience = patience
         self._started = not from_key_frame
 
-    def demux(self, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    def demux(self, stream: Stream) -> Iterator[Packet[VideoStream]]:
         """The packets of the pictures. An end of any kind ends it, after what the decoder still holds."""
         import av
 
