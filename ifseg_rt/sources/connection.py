@@ -1,13 +1,13 @@
-"""What all live sources share: opening again after a loss, running numbers, and an end that another thread may ask for."""
+"""What live sources share: opening again after a loss, running numbers, an end that another thread may ask for."""
 
 from __future__ import annotations
 
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ifseg_rt.sources.base import Event, Frame, SourceLostError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
+Items: TypeAlias = "Generator[Frame | Event, None, None]"
 
 
 class Connection:
@@ -27,7 +28,7 @@ class Connection:
         stop: set when the connection is to end.
     """
 
-    def __init__(self, items: Iterator[Frame | Event], release: Callable[[], None], stop: threading.Event) -> None:
+    def __init__(self, items: Items, release: Callable[[], None], stop: threading.Event) -> None:
         self.stop = stop
         self._items = items
         self._release = release
@@ -37,10 +38,8 @@ class Connection:
     def next(self) -> Frame | Event | None:
         """Wait for the next item; ``None`` at the end and after :meth:`close`."""
         with self._reading:
-            if not self._released and not self.stop.is_set():
-                item = next(self._items, None)
-            else:
-                item = None
+            ended = self._released or self.stop.is_set()
+            item = None if ended else next(self._items, None)
         if self.stop.is_set():
             self.close()
             return None
@@ -54,6 +53,7 @@ class Connection:
         try:
             if not self._released:
                 self._released = True
+                self._items.close()
                 self._release()
         finally:
             self._reading.release()
@@ -128,7 +128,7 @@ class ConnectedSource(ABC):
             connection.close()
 
     @abstractmethod
-    def _connect(self, stop: threading.Event) -> tuple[Iterator[Frame | Event], Callable[[], None]]:
+    def _connect(self, stop: threading.Event) -> tuple[Items, Callable[[], None]]:
         """Connect; gives what arrives, and the way to let go. Soon ends once ``stop`` is set.
 
         Raises:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from ifseg_rt.errors import SourceError
 from ifseg_rt.sources.base import Event, Frame
+from ifseg_rt.sources.content.orientation import Orientation
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # A decoder that guesses says so only on FFmpeg's log: of 1476 frames of 30 damaged H.264 clips, 955 wrong ones looked
 # sound. Told to give up on what is invalid, and with everything doubted until the next key frame, 99 did.
 _STRICT = {"err_detect": "explode"}
+_TOLERANCE = 0.5  # seconds
+_WITHOUT_END = frozenset({"h264", "hevc", "mjpeg", "mpeg", "mpegts", "mpegvideo", "m4v"})  # only the picture tells
 _LONGEST_DOUBT = 300  # frames; x264 sets a key frame every 250, and a stream that has none must not be doubted for ever
 
 
@@ -86,6 +88,7 @@ class Decoding:
         lost: how many of them gave no picture.
         damaged: how many pictures were in doubt, whether handed out or not.
         end: when the last picture ended, in seconds from the start; of its packet, where it could not be decoded.
+        last_failed: whether the last packet gave no picture.
         broken: what stopped the reading where that was not an ordinary end.
     """
 
@@ -106,6 +109,7 @@ class Decoding:
         self.lost = 0
         self.damaged = 0
         self.end = 0.0
+        self.last_failed = False
         self.broken: str | None = None
         self._container = container
         self._stream = stream
@@ -114,6 +118,7 @@ class Decoding:
         self._attempts = attempts
         self._origin = stream.start_time
         self._doubt = _Doubt()
+        self._orientation = Orientation(stream.codec_context.name)
         self._last_pts: int | None = None
         context = stream.codec_context
         context.options = {
@@ -141,11 +146,29 @@ class Decoding:
             except FFmpegError as error:
                 self._doubt.failed(packet)
                 self.lost += 1
+                self.last_failed = True
                 yield self._corrupt(self._seconds(packet.pts), f"cannot be decoded ({_reason(error)})")
                 continue
+            self.last_failed = packet.is_corrupt or (self.last_failed and not packet.size)
             self._doubt.passed(packet)
             for frame in frames:
                 yield self._item(frame)
+
+    def missing_packets(self) -> str | None:
+        """Say which packets the container promised and did not deliver, when :meth:`items` has ended.
+
+        Returns:
+            Part of a sentence; ``None`` where none is known to be missing.
+        """
+        index = getattr(self._stream, "index_entries", ())  # since PyAV 16
+        if self._container.format.name.startswith("mov,") and self.packets < len(index):
+            return f"{len(index)} pictures are listed in it, {self.packets} were found"
+        stated = _stated_duration(self._stream)
+        if stated is not None and self.end < stated - _TOLERANCE:
+            return f"its pictures should last {stated:.2f} s and end at {self.end:.2f} s"
+        if self.last_failed and self._container.format.name in _WITHOUT_END:
+            return "its last picture is cut off"
+        return None
 
     def _demuxed(self) -> Iterator[Packet[VideoStream]]:
         from av.error import EOFError as EndOfFile
@@ -175,7 +198,7 @@ class Decoding:
             self.damaged += 1
             if not self._keep_damaged:
                 return self._corrupt(time, reason)
-        image = upright(self._bgr(frame), _display_matrix(frame))
+        image = self._orientation.upright(self._bgr(frame), frame)
         index = self.index
         self.index += 1
         duration = getattr(frame, "duration", 0) or 0
@@ -248,32 +271,14 @@ class _Doubt:
         return None
 
 
-def upright(image: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
-    """Turn and mirror a picture as its display matrix says; angles between are left alone.
-
-    Args:
-        image: H x W x 3.
-        matrix: 3 x 3 in FFmpeg's form: where a pixel at (x, y) goes to is ``(x, y, 1) @ matrix``. ``None``: upright.
-
-    Returns:
-        H x W x 3 or W x H x 3, contiguous.
-    """
-    if matrix is None:
-        return image
-    swapped = abs(int(matrix[0, 0])) < abs(int(matrix[0, 1]))
-    if swapped:
-        image = cv2.transpose(image)  # type: ignore[assignment]
-    across, down = (matrix[1, 0], matrix[0, 1]) if swapped else (matrix[0, 0], matrix[1, 1])
-    if across < 0 and down < 0:
-        image = cv2.flip(image, -1)  # type: ignore[assignment]
-    elif across < 0 or down < 0:
-        image = cv2.flip(image, 1 if across < 0 else 0)  # type: ignore[assignment]
-    return image
-
-
-def _display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
-    return None if data is None else np.frombuffer(bytes(data), dtype=np.int32).reshape(3, 3)
+def _stated_duration(stream: VideoStream) -> float | None:
+    """What Matroska states about the pictures alone, as ``00:00:04.000000000``."""
+    parts = (stream.metadata.get("DURATION") or "").split(":")
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def _reason(error: Exception) -> str:

@@ -7,15 +7,14 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ifseg_rt.errors import UsageError
-from ifseg_rt.sources.base import Event, Frame
-from ifseg_rt.sources.connection import ConnectedSource, now
+from ifseg_rt.sources.connection import ConnectedSource, Items, now
 
 _ARGUMENT = re.compile(r"test:(?:(\d{1,5})x(\d{1,5}))?(?:@(\d+(?:\.\d+)?|max))?")
 _SIZE, _FPS = (640, 480), 30.0
@@ -63,12 +62,12 @@ class TestPattern(ConnectedSource):
         self._interval = 1 / rate if paced else 0.0
         self._background: NDArray[np.uint8] | None = None
 
-    def _connect(self, stop: threading.Event) -> tuple[Iterator[Frame | Event], Callable[[], None]]:
+    def _connect(self, stop: threading.Event) -> tuple[Items, Callable[[], None]]:
         if self._background is None:
             self._background = _background(*self._size)
         return self._ticks(stop, self._background), lambda: None
 
-    def _ticks(self, stop: threading.Event, background: NDArray[np.uint8]) -> Iterator[Frame]:
+    def _ticks(self, stop: threading.Event, background: NDArray[np.uint8]) -> Items:
         due = time.monotonic()
         while True:
             wait = due - time.monotonic()
@@ -132,7 +131,7 @@ def _background(width: int, height: int) -> NDArray[np.uint8]:
 def _draw(background: NDArray[np.uint8], width: int, number: int, taken: float) -> NDArray[np.uint8]:
     height = background.shape[0]
     offset = (number * max(width // 160, 1)) % width
-    image = background[:, offset : offset + width].copy()
+    image: NDArray[np.uint8] = background[:, offset : offset + width].copy()
     radius = max(min(width, height) // 8, 1)
     centre = ((number * max(width // 100, 1)) % width, height * 5 // 8)
     cv2.circle(image, centre, radius, (40, 220, 250), cv2.FILLED)
