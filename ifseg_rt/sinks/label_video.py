@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ifseg_rt.errors import SourceError
-from ifseg_rt.sinks.files import Place
+from ifseg_rt.sinks.placing.files import Place
 from ifseg_rt.sinks.recording.encoder import for_labels
 from ifseg_rt.sinks.recording.segments import VideoFiles
 
@@ -73,6 +73,6 @@ def read_label_video(path: str | Path) -> Iterator[tuple[float, NDArray[np.uint8
             for frame in container.decode(video=0):
                 if frame.format.name not in ("gray", "gray16le"):
                     raise SourceError(f"{path} is no label video: its pixels are {frame.format.name}, expected grey")
-                yield frame.time or 0.0, frame.to_ndarray()  # type: ignore[misc]
+                yield frame.time or 0.0, frame.to_ndarray()
     except (OSError, av.FFmpegError, IndexError) as error:
         raise SourceError(f"cannot read {path}: {error}") from error

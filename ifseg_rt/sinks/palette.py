@@ -44,7 +44,7 @@ def encode_labels(
         raise ValueError(error.err) from error
     if not encoded:
         raise ValueError("encoding failed")
-    # OpenCV writes no palettes. Rows of 8-bit samples are stored alike with and without one, so only the header changes.
+    # OpenCV writes no palettes. Rows of 8-bit samples are stored alike with one and without: only the header changes.
     head, *body = _chunks(content.tobytes())
     kind, header = head
     extra = []
@@ -76,7 +76,9 @@ def read_labels(path: str | Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
         (kind, header), *body = _chunks(content)
         bits, color = header[8], header[9]
         if kind != b"IHDR" or (color, bits) not in ((_GREY, 8), (_GREY, 16), (_PALETTE, 8)):
-            raise SourceError(f"{path} is no label map: expected a PNG of 8 bits with a palette, or 8 or 16 bits of grey")
+            raise SourceError(
+                f"{path} is no label map: expected a PNG of 8 bits with a palette, or 8 or 16 bits of grey"
+            )
         grey = header[:9] + bytes([_GREY]) + header[10:]
         kept = (chunk for chunk in body if chunk[0] in (b"IDAT", b"IEND"))
         plain = _SIGNATURE + _chunk(kind, grey) + b"".join(_chunk(*chunk) for chunk in kept)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 
 from ifseg_rt.sinks.base import SinkError
-from ifseg_rt.sinks.files import Place, in_words, write_whole
 from ifseg_rt.sinks.palette import encode_labels
+from ifseg_rt.sinks.placing.files import Place, in_words, write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,7 @@ class OverlaySink:
     """
 
     draws = True
+    left_at: Mapping[str, str] = {}
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -54,6 +55,7 @@ class LabelsSink:
     """
 
     draws = False
+    left_at: Mapping[str, str] = {}
 
     def __init__(self, place: Callable[[int], Place]) -> None:
         self._place = place

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ifseg_rt.sinks.files import Place
+from ifseg_rt.sinks.placing.files import Place
 from ifseg_rt.sinks.recording.encoder import MPEG4, even, for_avi, for_pictures
 from ifseg_rt.sinks.recording.segments import VideoFiles
 

@@ -111,7 +111,7 @@ def open_stream(container: Any, coding: Coding, width: int, height: int, rate: f
     return stream
 
 
-def encode(stream: VideoStream, coding: Coding, picture: NDArray[Any], number: int) -> Packet:
+def encode(stream: VideoStream, coding: Coding, picture: NDArray[Any], number: int) -> Packet[Any]:
     """Encode one picture.
 
     Raises:

@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ifseg_rt.sinks.files import beside, new_file
+from ifseg_rt.sinks.placing.files import beside, new_file
 from ifseg_rt.sinks.recording.sound import NoSoundError, Sound
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ class Length:
     last: float
 
 
-def finished(
-    recording: Path, place: Path, length: Length, *, sound: Path | None, note: Callable[[str], None]
-) -> Path:
+def finished(recording: Path, place: Path, length: Length, *, sound: Path | None, note: Callable[[str], None]) -> Path:
     """Write an ordinary file beside its place by copying the packets of a recording.
 
     Args:
@@ -135,9 +133,11 @@ def _mean_rate(length: Length) -> Fraction:
     return Fraction(min(max(rate, 0.1), 1000.0)).limit_denominator(1001)
 
 
-def _timed(packets: Iterator[Packet], last: float, steady: Fraction | None) -> Iterator[tuple[float, int, Packet]]:
+def _timed(
+    packets: Iterator[Packet[Any]], last: float, steady: Fraction | None
+) -> Iterator[tuple[float, int, Packet[Any]]]:
     """Packets of pictures with their time in seconds, each lasting until the next."""
-    waiting: Packet | None = None
+    waiting: Packet[Any] | None = None
     number = 0
     for packet in _with_end(packets):
         if waiting is not None:
@@ -154,7 +154,7 @@ def _timed(packets: Iterator[Packet], last: float, steady: Fraction | None) -> I
         waiting = packet
 
 
-def _with_end(packets: Iterator[Packet]) -> Iterator[Packet | None]:
+def _with_end(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any] | None]:
     for packet in packets:
         if packet.pts is not None:  # the last one of the demuxer is empty
             yield packet

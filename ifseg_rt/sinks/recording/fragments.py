@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifseg_rt.sinks.files import AppendFile
+from ifseg_rt.sinks.placing.files import AppendFile
 from ifseg_rt.sinks.recording.encoder import Coding, encode, open_stream
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.sinks.base import SinkError
-from ifseg_rt.sinks.files import Place, in_words, put_in_place
+from ifseg_rt.sinks.placing.files import Place, in_words, put_in_place
+from ifseg_rt.sinks.placing.names import longest_name, partial_name, shortened
 from ifseg_rt.sinks.recording.encoder import Coding
 from ifseg_rt.sinks.recording.finish import CONTAINERS, Length, finished
 from ifseg_rt.sinks.recording.fragments import TICKS, FragmentedVideo
@@ -61,6 +62,7 @@ class VideoFiles:
         self._key: tuple[object, ...] | None = None
         self._failure: SinkError | None = None
         self._noted = 0
+        self._noted_avi = False
         self.left_at: dict[Path, Path] = {}
 
     def write(self, frame: Frame, picture: NDArray[Any], coding: Coding) -> Path:
@@ -100,6 +102,9 @@ class VideoFiles:
             SinkError: it could not be finished; :attr:`left_at` says where it is.
         """
         self._finish(complete=complete and self._failure is None)
+        if self._times.uneven and self._place.path.suffix.lower() == ".avi" and not self._noted_avi:
+            self._noted_avi = True
+            self._note(f"{self._place.path}: AVI knows no times, so the frames follow each other evenly")
         if self._times.mended > self._noted:
             mended, self._noted = self._times.mended, self._times.mended
             frames = "1 frame" if mended == 1 else f"{mended} frames"
@@ -110,7 +115,7 @@ class VideoFiles:
             self._finish(complete=True)
         self._count += 1
         place = self._place if self._count == 1 else self._further_place()
-        partial = _free(place.path.with_name(f"{place.path.stem}.partial{_WRITTEN_AS[place.path.suffix.lower()]}"))
+        partial = partial_name(place.path, _WRITTEN_AS[place.path.suffix.lower()])
         size = picture.shape[1], picture.shape[0]
         self._segment = _Segment(
             FragmentedVideo(partial, self._container, coding, size, self._times.rate), place, begin=0
@@ -121,7 +126,8 @@ class VideoFiles:
     def _further_place(self) -> Place:
         path = self._place.path
         number = self._count
-        while os.path.lexists(candidate := path.with_name(f"{path.stem}-{number}{path.suffix}")):
+        stem = shortened(path.stem, longest_name(path.parent) - len(f"-9999{path.suffix}"))
+        while os.path.lexists(candidate := path.with_name(f"{stem}-{number}{path.suffix}")):
             number += 1
         self._count = number
         return Place(candidate)
@@ -175,11 +181,3 @@ class VideoFiles:
         frames = self._segment.video.frames if self._segment is not None else 0
         held = f"; it holds the {frames} frames before" if frames else ""
         return SinkError(f"cannot write {path}: {in_words(error)}{held}")
-
-
-def _free(path: Path) -> Path:
-    free, number = path, 1
-    while os.path.lexists(free):
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free

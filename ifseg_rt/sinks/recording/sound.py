@@ -60,7 +60,7 @@ class Sound:
         """FFmpeg's name of its coding."""
         return str(self.stream.codec_context.name)
 
-    def packets(self) -> Iterator[tuple[float, Packet]]:
+    def packets(self) -> Iterator[tuple[float, Packet[Any]]]:
         """Its packets in the time wanted, with their time in seconds; packets that are damaged end it early."""
         import av
 

@@ -37,6 +37,7 @@ class FrameTimes:
         self._origin: float | None = None
         self._offset = 0.0
         self._last: int | None = None
+        self._shortest, self._longest = math.inf, 0.0
         self.mended = 0
         self.step = max(1, round(ticks / self.rate))
 
@@ -53,10 +54,17 @@ class FrameTimes:
             tick = self._after(self._last, time)
         if self._last is not None:
             self.step = tick - self._last
+            self._shortest = min(self._shortest, self.step)
+            self._longest = max(self._longest, self.step)
         elif frame_duration(frame) is not None:
             self.step = max(1, round((frame_duration(frame) or 0.0) * self._ticks))
         self._last = tick
         return tick
+
+    @property
+    def uneven(self) -> bool:
+        """Whether frames came at distances that differ by more than a tenth."""
+        return self._longest > 1.1 * self._shortest
 
     def _own(self, frame: Frame) -> float | None:
         if self._live:

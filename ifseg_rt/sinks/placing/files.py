@@ -40,7 +40,7 @@ def new_file(path: Path) -> int:
 
 
 def beside(path: Path, suffix: str = ".part") -> Path:
-    """A hidden, random, short name in the folder of ``path``: it fits where a long name alone already fills the room."""
+    """A hidden, random name in the folder of ``path``, short enough where that one already fills the room."""
     return path.with_name(f".{secrets.token_hex(6)}{suffix}")
 
 

@@ -35,6 +35,16 @@ def shortened(stem: str, room: int) -> str:
     return f"{kept}~{digest}"
 
 
+def partial_name(path: Path, suffix: str) -> Path:
+    """A free name beside ``path`` that says it is not finished: ``NAME.partial`` and the suffix, or ``.partial-2``."""
+    stem = shortened(path.stem, longest_name(path.parent) - len(f".partial-999{suffix}"))
+    free, number = path.with_name(f"{stem}.partial{suffix}"), 1
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{stem}.partial-{number}{suffix}")
+    return free
+
+
 def same_name(name: str) -> str:
     """A key that is equal for names which a file system that ignores case and Unicode forms takes for one."""
     return unicodedata.normalize("NFC", name).casefold()
