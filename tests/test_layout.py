@@ -153,7 +153,7 @@ ROWS: dict[str, list[set[str]]] = {
         {"words"},
     ],
     "benchmarks": [
-        {"miou", "latency", "label_times", "precisions", "plots", "report"},
+        {"miou", "latency", "label_times", "glass_to_mask", "precisions", "plots", "report"},
         {"gpu", "peers"},
         {"speed", "quality"},
         {"making"},

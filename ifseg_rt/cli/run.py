@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ifseg_rt.cli.console import Console, log_to
-from ifseg_rt.cli.lines import JsonLines
 from ifseg_rt.cli.signals import stopping_with
 from ifseg_rt.errors import UsageError
 from ifseg_rt.native_noise import own_stderr, quiet_environment
 
 if TYPE_CHECKING:
+    from ifseg_rt.sinks.jsonl import JsonLines
     from ifseg_rt.sinks.window import Window
     from ifseg_rt.sources.base import Source
     from ifseg_rt.sources.settings import SourceSettings
@@ -44,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace, console: Console, stack: ExitStack) -> None:
     # Only now: OpenCV reads its environment when it is imported.
     from ifseg_rt.segmenter import Segmenter
+    from ifseg_rt.sinks.jsonl import JsonLines
     from ifseg_rt.sinks.outputs import Outputs
     from ifseg_rt.stream.pipeline import Pipeline
 
@@ -76,7 +77,8 @@ def _run(options: argparse.Namespace, console: Console, stack: ExitStack) -> Non
         stack.enter_context(closing(window))
     if outputs.folder is not None:
         console.note(f"writing to {outputs.folder}{os.sep}")
-    lines = JsonLines.to_stdout()
+    # Looked up for every line: a progress bar on the same terminal replaces sys.stdout to stay below the lines.
+    lines = JsonLines(lambda: sys.stdout)
     pipeline = Pipeline(
         segmenter,
         outputs,
@@ -87,9 +89,14 @@ def _run(options: argparse.Namespace, console: Console, stack: ExitStack) -> Non
         policy=_policy(options),
         settings=settings,
     )
-    with stopping_with(pipeline.stop):
-        pipeline.run(sources)
-    lines.check(saved=outputs.saves)
+    try:
+        with stopping_with(pipeline.stop):
+            pipeline.run(sources)
+    finally:
+        if lines.failed is not None:
+            # Python would complain when it flushes at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _check_lines(lines, saved=outputs.saves)
     if window is not None and sources[-1].is_still and sys.stdin.isatty():
         console.note("press any key in the window to close it")
         window.hold()
@@ -216,6 +223,19 @@ def _window(console: Console, why_not: str | None, *, saves: bool) -> Window | N
     if why_not:
         console.note(f"no window: {why_not}" + ("" if saves else "; nothing is saved either (see --output)"))
     return None
+
+
+def _check_lines(lines: JsonLines, *, saved: bool) -> None:
+    """A reader that has seen enough (head, say) is no error where files were written; anything else is.
+
+    Raises:
+        SinkError: not all lines could be written.
+    """
+    from ifseg_rt.sinks.base import SinkError
+
+    if lines.failed is None or (saved and isinstance(lines.failed, BrokenPipeError)):
+        return
+    raise SinkError(f"standard output took {lines.written} lines and no more: {lines.failed.strerror}")
 
 
 def _named(device: str, gpu: int | None) -> str:

@@ -166,7 +166,7 @@ class _Reading:
 
     def _run(self) -> None:
         reader, source = self._reader, self._reader.source
-        base = reader._next_index
+        shift = 0
         try:
             source.open()
             items = source.items()
@@ -181,8 +181,10 @@ class _Reading:
                     continue
                 if not self._frames:
                     reader._connection += 1
+                    # A source that begins with 0 again after a loss: no two of its frames may bear the same number.
+                    shift = max(0, reader._next_index - item.index)
                 self._frames += 1
-                numbered = replace(item, index=base + item.index, connection=reader._connection)
+                numbered = replace(item, index=item.index + shift, connection=reader._connection)
                 reader._next_index = numbered.index + 1
                 reader._delivered(numbered, (time.perf_counter() - began) * 1e3)
         except IfsegError as caught:

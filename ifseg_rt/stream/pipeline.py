@@ -98,6 +98,8 @@ class Pipeline:
                 for run in list(self._open.values()):
                     self._finish(run, complete=self._stopped and run.source.is_live)
         raise_failed(self._failed, len(sources))
+        if self._outputs.failed is not None:
+            self._unwritten.append(str(self._outputs.failed))
         if self._unwritten:
             more = f" and {len(self._unwritten) - 1} more" if len(self._unwritten) > 1 else ""
             raise SinkError(f"not everything was written: {self._unwritten[0]}{more}")
@@ -146,6 +148,10 @@ class Pipeline:
             self._not_written(run, error)
         finally:
             self._observer.source_closed(run.source, run.counts)
+        left_at = {} if run.sink is None else run.sink.left_at
+        for named, real in left_at.items():
+            text = f"what was written for {named} is in {real}"
+            self._tell(run.source, Event("left_at", text, {"output": named, "partial": real}), aloud=False)
 
     def _write(self, run: _Run, labelled: Labelled) -> None:
         """Draw and write one labelled frame, and say so."""
@@ -183,14 +189,17 @@ class Pipeline:
                 self.stop()
 
     def _tell(self, source: Source, event: Event, *, aloud: bool = True) -> None:
-        fields = event_record(source, event)
+        fields = event_record(source.name, event)
         self._outputs.record(fields)
         self._lines(fields)
         if aloud:
             self._observer.event(source, event)
 
     def _not_written(self, run: _Run, error: IfsegError) -> None:
-        """An output failed: that is told, and the run goes on without it."""
+        """An output failed: that is told once, and the run goes on without it."""
+        if str(error) in run.told:  # a video that has failed refuses every further frame in the same words
+            return
+        run.told.add(str(error))
         self._unwritten.append(str(error))
         self._observer.error(str(error), error.hint)
         self._tell(run.source, Event("output_failed", str(error), {"reason": str(error)}), aloud=False)
@@ -203,6 +212,7 @@ class _Run:
         self.source = source
         self.sink: Sink | None = None
         self.counts = Counts()
+        self.told: set[str] = set()
         self.began = time.monotonic()
 
 
