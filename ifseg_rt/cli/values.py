@@ -11,7 +11,13 @@ from typing import TypeVar
 from ifseg_rt.errors import UsageError
 
 SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
-KINDS = ("overlay", "labels", "masks", "coco", "label-video")  # as ifseg_rt.sinks.choice has them; --help loads no sinks
+KINDS = (
+    "overlay",
+    "labels",
+    "masks",
+    "coco",
+    "label-video",
+)  # as ifseg_rt.sinks.choice has them; --help loads no sinks
 
 _SIZE = re.compile(r"(\d+)(?:\s*[xX]\s*(\d+))?")
 _BATCH = re.compile(r"(\d+)(?:\.\.(\d+))?")
