@@ -22,6 +22,7 @@ CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", "
 # Of the index in front of an MP4: size, place, time and key mark of a packet, with room to spare.
 _BYTES_PER_PACKET = 32
 _SOUND_PACKETS_PER_SECOND = 100
+_OF_AVI = ("mp3", "pcm_", "ac3")  # anything goes into it, but packets of varying length lose their times
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,8 @@ def _check_fits(sound: Sound, container: str) -> None:
     """
     import av
 
+    if container == "avi" and not sound.codec.startswith(_OF_AVI):
+        raise NoSoundError(f"the container avi cannot hold {sound.codec} in step")
     try:
         with av.open(BytesIO(), "w", format=container) as trial:
             trial.add_stream_from_template(sound.stream)
