@@ -121,7 +121,9 @@ class VideoFiles:
             FragmentedVideo(partial, self._container, coding, size, self._times.rate), place, begin=0
         )
         if self._count > 1:
-            self._note(f"from frame {frame.index} on the frames are {size[0]} x {size[1]} pixels; they go to {place.path}")
+            self._note(
+                f"from frame {frame.index} on the frames are {size[0]} x {size[1]} pixels; they go to {place.path}"
+            )
 
     def _further_place(self) -> Place:
         path = self._place.path

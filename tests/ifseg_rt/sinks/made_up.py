@@ -48,7 +48,9 @@ def result_of(labels: np.ndarray, categories: int = 3) -> Result:
     return Result(labels, np.zeros((categories, 2, 2), np.float32), names, colors, timings={"total": 1.0})
 
 
-def feed(sink: Any, times: list[float | None], size: tuple[int, int] = (48, 64), first: int = 0) -> list[dict[str, str]]:
+def feed(
+    sink: Any, times: list[float | None], size: tuple[int, int] = (48, 64), first: int = 0
+) -> list[dict[str, str]]:
     """Write one grey picture for every time; frame ``i`` has the grey level ``10 + 4 i`` and the label ``i % 3``."""
     written = []
     for index, time in enumerate(times, first):
