@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +41,7 @@ def new_file(path: Path) -> int:
 
 def beside(path: Path, suffix: str = ".part") -> Path:
     """A hidden, random name in the folder of ``path``, short enough where that one already fills the room."""
-    return path.with_name(f".{secrets.token_hex(6)}{suffix}")
+    return path.with_name(f".{os.urandom(6).hex()}{suffix}")
 
 
 def put_in_place(made: Path, place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import os
 from collections.abc import Callable, Iterator
@@ -68,11 +69,13 @@ def finished(recording: Path, place: Path, length: Length, *, sound: Path | None
             try:
                 copied = _copy(source, file, CONTAINERS[place.suffix.lower()], length, sound, note)
             except (av.FFmpegError, ValueError) as error:
-                raise file.failure or OSError(5, f"it could not be copied into {place.suffix} ({error})") from error
+                raise file.failure or OSError(
+                    errno.EIO, f"it could not be copied into {place.suffix} ({error})"
+                ) from error
             if file.failure is not None:
                 raise file.failure
             if copied != length.frames:
-                raise OSError(5, f"{copied} of {length.frames} frames could be copied")
+                raise OSError(errno.EIO, f"{copied} of {length.frames} frames could be copied")
             sync(target.fileno())
     except BaseException:
         with suppress(OSError):

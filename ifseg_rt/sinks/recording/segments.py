@@ -85,6 +85,9 @@ class VideoFiles:
             if segment.video.frames == 0 and self._count > 1:
                 segment.begin = tick
             segment.video.append(picture, tick - segment.begin, self._times.step)
+        except SinkError as error:  # of finishing the file before
+            self._failure = error
+            raise
         except OSError as error:
             self._failure = self._refused(error)
             raise self._failure from error

@@ -138,3 +138,23 @@ def test_a_killed_process_leaves_labels_and_segments(tmp_path: Path, run_script:
     run_script(PROGRAM, "coco", tmp_path / "c.json", "kill", 9)
     assert len(list(read_label_video(tmp_path / "l.partial.mkv"))) == 9
     assert [json.loads(line)["image"]["id"] for line in (tmp_path / "c.partial.jsonl").open()] == list(range(9))
+
+
+@linux
+def test_a_full_disk_ends_the_records_with_a_whole_line_and_says_so_once(tmp_path: Path, run_script: Run) -> None:
+    program = """
+import resource, sys
+from ifseg_rt.sinks.outputs import Outputs
+outputs = Outputs(sys.argv[1], [], note=lambda text: print(text))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for frame in range(50):
+    outputs.record({"source": "a", "frame": frame, "long": "x" * 100})
+outputs.close()
+sys.exit(0 if outputs.failed is None else 7)
+"""
+    answer = run_script(program, tmp_path)
+    assert (answer.returncode, answer.stderr) == (7, "")
+    assert answer.stdout.count("File too large") == answer.stdout.count("\n") == 1
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").open()]
+    assert [row["frame"] for row in rows] == list(range(len(rows)))
+    assert 5 < len(rows) < 10

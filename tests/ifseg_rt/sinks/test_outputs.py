@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +147,10 @@ def test_no_file_that_was_there_changes(
         if is_source:
             sources.append(source)
     before = snapshot(folder)
-    try:
-        run(folder / output if output else f"{folder}/", sources[:1] if output else sources, save=kinds)
-    except (UsageError, SinkError):
-        pass
+    if output:
+        sources = sources[:1]
+    with suppress(UsageError, SinkError):
+        run(folder / output if output else f"{folder}/", sources, save=kinds)
     after = snapshot(folder)
     named = folder / output if output and not any(source.path == folder / output for source in sources) else None
     assert {path: after.get(path) for path in before if path != named} == {
@@ -226,27 +227,6 @@ def test_names_longer_than_the_file_system_allows(tmp_path: Path) -> None:
     run(tmp_path / ("o" * 250 + ".jpg"), sources[:1])
     with pytest.raises(UsageError, match="longer"):
         run(tmp_path / ("o" * 300 + ".jpg"), sources[:1])
-
-
-def test_a_disk_that_is_full_ends_the_records_and_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    notes: list[str] = []
-    outputs = Outputs(str(tmp_path), [], note=notes.append)
-    outputs.record({"source": "a", "frame": 0})
-    full = os.write
-
-    def cut_off(descriptor: int, data: Any) -> int:
-        if len(data) > 100:
-            return full(descriptor, data[:50])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "write", cut_off)
-    for frame in range(1, 4):
-        outputs.record({"source": "a", "frame": frame, "long": "x" * 200})
-    monkeypatch.undo()
-    outputs.close()
-    assert [json.loads(line)["frame"] for line in (tmp_path / "results.jsonl").open()] == [0]
-    assert outputs.failed is not None
-    assert len(notes) == 1
 
 
 @pytest.mark.parametrize(
