@@ -59,7 +59,7 @@ def put_in_place(made: Path, place: Place) -> None:
         os.link(made, place.path, follow_symlinks=False)
     except FileExistsError:
         raise
-    except (OSError, NotImplementedError):  # no hard links here (FAT, some network shares): as close as it gets
+    except (OSError, RuntimeError):  # no hard links here (FAT, some network shares): as close as it gets
         if os.path.lexists(place.path):
             raise FileExistsError(errno.EEXIST, "File exists", str(place.path)) from None
         made.rename(place.path)

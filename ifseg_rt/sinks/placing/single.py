@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,7 +75,7 @@ class SingleOutput:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(path.parent, os.W_OK | os.X_OK):
-                raise PermissionError(13, "no permission")
+                raise PermissionError(errno.EACCES, "no permission")
         except OSError as error:
             raise SinkError(f"cannot write into the output folder {path.parent}: {in_words(error)}") from error
 
