@@ -18,10 +18,21 @@ if TYPE_CHECKING:
     from ifseg_rt.errors import IfsegError
     from ifseg_rt.result import Result
     from ifseg_rt.segmenter import Segmenter
+    from ifseg_rt.sinks.label_video import read_label_video
+    from ifseg_rt.sinks.palette import read_labels
 
     __version__: str
 
-__all__ = ["Artifact", "IfsegError", "Result", "Segmenter", "__version__", "read_artifact"]
+__all__ = [
+    "Artifact",
+    "IfsegError",
+    "Result",
+    "Segmenter",
+    "__version__",
+    "read_artifact",
+    "read_label_video",
+    "read_labels",
+]
 
 _HOMES = {
     "Artifact": "ifseg_rt.artifact.sidecar",
@@ -29,6 +40,8 @@ _HOMES = {
     "Result": "ifseg_rt.result",
     "Segmenter": "ifseg_rt.segmenter",
     "read_artifact": "ifseg_rt.artifact.sidecar",
+    "read_label_video": "ifseg_rt.sinks.label_video",
+    "read_labels": "ifseg_rt.sinks.palette",
 }
 
 
