@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ifseg_rt.errors import IfsegError
     from ifseg_rt.result import Result
     from ifseg_rt.segmenter import Segmenter
+    from ifseg_rt.sinks.label_video import read_label_video
+    from ifseg_rt.sinks.palette import read_labels
     from ifseg_rt.sources.settings import SourceSettings
     from ifseg_rt.stream.observer import Observer
     from ifseg_rt.stream.policy import StreamPolicy
@@ -34,6 +36,8 @@ __all__ = [
     "StreamPolicy",
     "__version__",
     "read_artifact",
+    "read_label_video",
+    "read_labels",
 ]
 
 _HOMES = {
@@ -45,6 +49,8 @@ _HOMES = {
     "SourceSettings": "ifseg_rt.sources.settings",
     "StreamPolicy": "ifseg_rt.stream.policy",
     "read_artifact": "ifseg_rt.artifact.sidecar",
+    "read_label_video": "ifseg_rt.sinks.label_video",
+    "read_labels": "ifseg_rt.sinks.palette",
 }
 
 

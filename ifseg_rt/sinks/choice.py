@@ -8,15 +8,12 @@ from pathlib import Path
 
 from ifseg_rt.errors import UsageError
 from ifseg_rt.sinks.base import Sink
-from ifseg_rt.sinks.coco import CocoSink
-from ifseg_rt.sinks.label_video import LabelVideoSink
-from ifseg_rt.sinks.masks import MasksSink
 from ifseg_rt.sinks.pictures import LabelsSink, OverlaySink
 from ifseg_rt.sinks.placing.files import Place
 from ifseg_rt.sinks.together import Together
-from ifseg_rt.sinks.videos import VideoSink
 from ifseg_rt.sources.base import Source
 
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi")
 KINDS = ("overlay", "labels", "masks", "coco", "label-video")
 _USUAL = {True: ("overlay", "labels"), False: ("overlay",)}  # by whether it is one picture
 
@@ -82,25 +79,36 @@ def sink_for(source: Source, places: Mapping[str, Place], wanted: Wanted) -> Sin
 
 
 def _sink(source: Source, kind: str, place: Place, wanted: Wanted) -> Sink:
-    rate = None if source.is_live else source.fps
-    if kind == "overlay":
-        if source.is_still:
-            return OverlaySink(place)
-        sound = source.path if not source.is_live else None
-        if sound is not None and not wanted.audio:
-            _say_that_sound_is_left_out(sound, wanted)
-            sound = None
-        return VideoSink(place, live=source.is_live, rate=rate, audio_from=sound, note=wanted.note)
-    if kind == "label-video":
-        return LabelVideoSink(place, live=source.is_live, rate=rate, note=wanted.note)
+    # Imported when used: one picture is labelled without what only videos or masks need, 10 ms of its start.
     if kind == "coco":
+        from ifseg_rt.sinks.coco import CocoSink
+
         return CocoSink(place, source.name, still=source.is_still)
     if kind == "masks":
+        from ifseg_rt.sinks.masks import MasksSink
+
         return MasksSink(_numbered(place.path, source.is_still))
-    if source.is_still:
-        return LabelsSink(lambda index: place)
-    numbered = _numbered(place.path, still=False)
-    return LabelsSink(lambda index: Place(numbered(index).with_suffix(".png")))
+    if kind == "labels":
+        if source.is_still:
+            return LabelsSink(lambda index: place)
+        numbered = _numbered(place.path, still=False)
+        return LabelsSink(lambda index: Place(numbered(index).with_suffix(".png")))
+    return OverlaySink(place) if source.is_still else _video_sink(source, kind, place, wanted)
+
+
+def _video_sink(source: Source, kind: str, place: Place, wanted: Wanted) -> Sink:
+    rate = None if source.is_live else source.fps
+    if kind == "label-video":
+        from ifseg_rt.sinks.label_video import LabelVideoSink
+
+        return LabelVideoSink(place, live=source.is_live, rate=rate, note=wanted.note)
+    from ifseg_rt.sinks.videos import VideoSink
+
+    sound = source.path if not source.is_live else None
+    if sound is not None and not wanted.audio:
+        _say_that_sound_is_left_out(sound, wanted)
+        sound = None
+    return VideoSink(place, live=source.is_live, rate=rate, audio_from=sound, note=wanted.note)
 
 
 def _numbered(path: Path, still: bool) -> Callable[[int], Path]:

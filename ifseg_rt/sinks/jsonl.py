@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -110,7 +111,7 @@ class JsonLines:
         try:
             stream = self._stream()
             if stream is None:
-                raise OSError(9, "there is no such stream")
+                raise OSError(errno.EBADF, "there is no such stream")
             # Whoever reads JSON expects UTF-8; of any other encoding the letters that it shares with it are used.
             encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("_", "-")
             stream.write(as_line(fields, ascii_only=encoding not in ("utf-8", "utf8", "utf-8-sig")))
@@ -119,7 +120,7 @@ class JsonLines:
         except OSError as error:
             self.failed = error
         except ValueError as error:  # closed by somebody
-            self.failed = OSError(9, str(error))
+            self.failed = OSError(errno.EBADF, str(error))
 
 
 class JsonLinesFile:

@@ -41,7 +41,9 @@ class MasksSink:
     def write(self, frame: Frame, result: Result, drawn: NDArray[np.uint8] | None) -> dict[str, str]:
         """See :meth:`ifseg_rt.sinks.base.Sink.write`."""
         folder = self._folder(frame.index)
-        stems = self._stems.setdefault(result.categories, file_stems(result.categories))
+        if result.categories not in self._stems:
+            self._stems[result.categories] = file_stems(result.categories)
+        stems = self._stems[result.categories]
         made = beside(folder)
         try:
             folder.parent.mkdir(exist_ok=True)

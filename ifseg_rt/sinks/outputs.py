@@ -8,7 +8,6 @@ from typing import Any
 
 from ifseg_rt.sinks.base import Sink, SinkError
 from ifseg_rt.sinks.choice import KINDS, Wanted, check_kinds, endings_of, sink_for
-from ifseg_rt.sinks.coco import require_pycocotools
 from ifseg_rt.sinks.jsonl import JsonLinesFile
 from ifseg_rt.sinks.placing.files import Place, in_words
 from ifseg_rt.sinks.placing.folder import OutputFolder
@@ -63,6 +62,8 @@ class Outputs:
         self.failed: SinkError | None = None
         check_kinds(save)
         if save is not None and "coco" in save:
+            from ifseg_rt.sinks.coco import require_pycocotools
+
             require_pycocotools()
         if output is None:
             self._serves = [source for source in sources if not source.is_live]

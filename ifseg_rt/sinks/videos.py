@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ifseg_rt.result import Result
     from ifseg_rt.sources.base import Frame
 
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi")
-
 
 class VideoSink:
     """Writes the overlays of one source into a video, every frame at its own time.
@@ -27,7 +25,8 @@ class VideoSink:
     :meth:`write` returns. :meth:`close` gives it an index and moves it into place.
 
     Args:
-        place: the file; its suffix is one of :data:`SUFFIXES`. AVI knows no times: its frames follow each other evenly.
+        place: the file; its suffix is one of :data:`ifseg_rt.sinks.choice.VIDEO_SUFFIXES`. AVI knows no times: its
+            frames follow each other evenly.
         live: take the times at which frames were captured, not those that they bring.
         rate: frames per second stated by the source, for frames without times.
         audio_from: a file whose sound track is copied, in step with the pictures.

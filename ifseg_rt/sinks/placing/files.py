@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ def new_file(path: Path) -> int:
 
 def beside(path: Path, suffix: str = ".part") -> Path:
     """A hidden, random name in the folder of ``path``, short enough where that one already fills the room."""
-    return path.with_name(f".{secrets.token_hex(6)}{suffix}")
+    return path.with_name(f".{os.urandom(6).hex()}{suffix}")
 
 
 def put_in_place(made: Path, place: Place) -> None:
@@ -59,9 +59,9 @@ def put_in_place(made: Path, place: Place) -> None:
         os.link(made, place.path, follow_symlinks=False)
     except FileExistsError:
         raise
-    except (OSError, NotImplementedError):  # no hard links here (FAT, some network shares): as close as it gets
+    except (OSError, RuntimeError):  # no hard links here (FAT, some network shares): as close as it gets
         if os.path.lexists(place.path):
-            raise FileExistsError(17, "File exists", str(place.path)) from None
+            raise FileExistsError(errno.EEXIST, "File exists", str(place.path)) from None
         made.rename(place.path)
     else:
         made.unlink()
@@ -107,7 +107,7 @@ class AppendFile:
             OSError: the disk is full, say; the file ends with the piece before.
         """
         if self._descriptor is None:
-            raise OSError(9, "the file is closed", str(self.path))
+            raise OSError(errno.EBADF, "the file is closed", str(self.path))
         rest = memoryview(piece)
         try:
             while rest:  # a disk that is nearly full takes a part first and refuses the rest
@@ -128,12 +128,22 @@ class AppendFile:
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             try:
-                os.fsync(descriptor)
-            except OSError as error:
-                if error.errno != 22:  # EINVAL: this file system does not know how
-                    raise
+                sync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Have the system write everything out, so that what it cannot keep is known now.
+
+    Raises:
+        OSError: it cannot.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # this file system does not know how
+            raise
 
 
 def in_words(error: OSError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 RESULTS = "results.jsonl"
 _LOCK = ".ifseg-rt.lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _ADDED = 40  # bytes of a name after the stem: "-123_overlay.partial-12.mp4" and some more
 
 
@@ -42,7 +44,7 @@ class OutputFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             if not os.access(path, os.W_OK | os.X_OK):
-                raise PermissionError(13, "no permission", str(path))
+                raise PermissionError(errno.EACCES, "no permission", str(path))
             self._lock = self._take()
             # A folder that tells A from a gets both; the lock file is there to ask it.
             self._tells_case = self._lock is not None and not (path / _LOCK.upper()).exists()
@@ -99,7 +101,7 @@ class OutputFolder:
 
         path = self.path / _LOCK
         if path.is_symlink():
-            raise OSError(40, f"{_LOCK} is a link", str(path))
+            raise OSError(errno.ELOOP, f"{_LOCK} is a link", str(path))
         lock = FileLock(path, timeout=0, mode=0o666)
         try:
             lock.acquire()
@@ -111,8 +113,8 @@ class OutputFolder:
                 f"another run is writing into the output folder {self.path}",
                 hint="wait for its end, or name another folder with --output",
             ) from None
-        except (NotImplementedError, OSError) as error:
-            if isinstance(error, PermissionError):
+        except (RuntimeError, OSError) as error:  # RuntimeError: not made for this system
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                 raise
             self._note(f"two runs at once into {self.path} cannot be told apart: its file system knows no locks")
             return None

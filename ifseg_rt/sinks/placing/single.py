@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from ifseg_rt.errors import UsageError
 from ifseg_rt.sinks.base import SinkError
-from ifseg_rt.sinks.choice import Wanted, endings_of
+from ifseg_rt.sinks.choice import VIDEO_SUFFIXES, Wanted, endings_of
 from ifseg_rt.sinks.palette import is_our_own
 from ifseg_rt.sinks.placing.files import Place, in_words
 from ifseg_rt.sinks.placing.names import longest_name, same_name, shortened
-from ifseg_rt.sinks.videos import SUFFIXES
 from ifseg_rt.sources.base import Source
 
 _PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -75,7 +75,7 @@ class SingleOutput:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(path.parent, os.W_OK | os.X_OK):
-                raise PermissionError(13, "no permission")
+                raise PermissionError(errno.EACCES, "no permission")
         except OSError as error:
             raise SinkError(f"cannot write into the output folder {path.parent}: {in_words(error)}") from error
 
@@ -92,12 +92,13 @@ def _held(path: Path, source: Source, kinds: Sequence[str]) -> str:
         raise UsageError(
             f"--output {path} is one file and cannot hold {', '.join(kinds) or 'nothing'}", hint="name a folder"
         )
-    if suffix not in _PICTURES and suffix not in SUFFIXES:
+    if suffix not in _PICTURES and suffix not in VIDEO_SUFFIXES:
         raise UsageError(
-            f"--output {path}: expected a folder, a video ({' '.join(SUFFIXES)}) or a picture (.jpg), found {suffix}",
+            f"--output {path}: expected a folder, a picture (.jpg) or a video ({' '.join(VIDEO_SUFFIXES)}), "
+            f"found {suffix}",
             hint=f"for a folder of that name: --output {path}/",
         )
-    if suffix in SUFFIXES and source.is_still:
+    if suffix in VIDEO_SUFFIXES and source.is_still:
         raise UsageError(f"--output {path} is a video, but {source.name} is a picture", hint="use .jpg or .png")
     if suffix in _PICTURES and not source.is_still:
         kind = "camera or stream" if source.is_live else "video"

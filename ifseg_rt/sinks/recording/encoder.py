@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -124,5 +125,5 @@ def encode(stream: VideoStream, coding: Coding, picture: NDArray[Any], number: i
     frame.pts, frame.time_base = number, stream.codec_context.time_base
     packets = stream.codec_context.encode(frame)
     if len(packets) != 1:
-        raise OSError(5, f"the encoder {coding.codec} gave {len(packets)} packets for a frame")
+        raise OSError(errno.EIO, f"the encoder {coding.codec} gave {len(packets)} packets for a frame")
     return packets[0]

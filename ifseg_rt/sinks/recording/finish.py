@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ifseg_rt.sinks.placing.files import beside, new_file
+from ifseg_rt.sinks.placing.files import beside, new_file, sync
 from ifseg_rt.sinks.recording.sound import NoSoundError, Sound
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", "
 # Of the index in front of an MP4: size, place, time and key mark of a packet, with room to spare.
 _BYTES_PER_PACKET = 32
 _SOUND_PACKETS_PER_SECOND = 100
+_OF_AVI = ("mp3", "pcm_", "ac3")  # anything goes into it, but packets of varying length lose their times
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,19 @@ def finished(recording: Path, place: Path, length: Length, *, sound: Path | None
     made = beside(place)
     descriptor = new_file(made)
     try:
-        with os.fdopen(descriptor, "w+b") as file, recording.open("rb") as source:
+        with os.fdopen(descriptor, "w+b", buffering=0) as target, recording.open("rb") as source:
+            file = _Patient(target)
             try:
                 copied = _copy(source, file, CONTAINERS[place.suffix.lower()], length, sound, note)
             except (av.FFmpegError, ValueError) as error:
-                if isinstance(error, OSError):
-                    raise
-                raise OSError(5, f"it could not be copied into {place.suffix} ({error})") from error
-            if copied != length.frames:
-                raise OSError(5, f"{copied} of {length.frames} frames could be copied")
-            file.flush()
-            os.fsync(file.fileno())
+                raise file.failure or OSError(
+                    errno.EIO, f"it could not be copied into {place.suffix} ({error})"
+                ) from error
+            if file.failure is not None:
+                raise file.failure
+            if copied < length.frames:
+                raise OSError(errno.EIO, f"{copied} of {length.frames} frames could be copied")
+            sync(target.fileno())
     except BaseException:
         with suppress(OSError):
             made.unlink()
@@ -80,8 +84,42 @@ def finished(recording: Path, place: Path, length: Length, *, sound: Path | None
     return made
 
 
+class _Patient:
+    """A file for PyAV that remembers the first error and takes everything from then on.
+
+    FFmpeg writes on after an error, to end the file properly; PyAV prints a traceback for each further one.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._position = 0
+        self._end = 0
+        self.failure: OSError | None = None
+
+    def write(self, part: bytes) -> int:
+        if self.failure is None:
+            try:
+                self._file.seek(self._position)
+                rest = memoryview(part)
+                while rest:
+                    rest = rest[self._file.write(rest) or 0 :]
+            except OSError as error:
+                self.failure = error
+        self._position += len(part)
+        self._end = max(self._end, self._position)
+        return len(part)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+
 def _copy(
-    source: BinaryIO, file: BinaryIO, container: str, length: Length, path: Path | None, note: Callable[[str], None]
+    source: BinaryIO, file: _Patient, container: str, length: Length, path: Path | None, note: Callable[[str], None]
 ) -> int:
     import av
 
@@ -108,6 +146,8 @@ def _copy(
             parts.append((time, 1, packet) for time, packet in sound.packets())
         count = 0
         for _, number, packet in heapq.merge(*parts, key=lambda part: part[:2]):
+            if file.failure is not None:
+                break
             packet.stream = streams[number]
             out.mux(packet)
             count += number == 0
@@ -169,6 +209,8 @@ def _check_fits(sound: Sound, container: str) -> None:
     """
     import av
 
+    if container == "avi" and not sound.codec.startswith(_OF_AVI):
+        raise NoSoundError(f"the container avi cannot hold {sound.codec} in step")
     try:
         with av.open(BytesIO(), "w", format=container) as trial:
             trial.add_stream_from_template(sound.stream)

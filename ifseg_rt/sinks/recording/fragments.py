@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,11 +53,11 @@ class FragmentedVideo:
         # Kept open for its encoder; nothing but the header comes of it.
         self._first: Any = av.open(header, "w", format=container, options=dict(_OPTIONS[container]))
         try:
-            self._stream = open_stream(self._first, coding, *size, rate)
+            self._stream: Any = open_stream(self._first, coding, *size, rate)
             self._stream.time_base = self._tick
             self._first.start_encoding()
         except av.FFmpegError as error:
-            raise OSError(22, f"{coding.codec} takes no pictures of {size[0]} x {size[1]} pixels") from error
+            raise OSError(errno.EINVAL, f"{coding.codec} takes no pictures of {size[0]} x {size[1]} pixels") from error
         self._header = header.taken()
         self._file = AppendFile(path)
 
@@ -79,8 +80,8 @@ class FragmentedVideo:
             packet.pts = packet.dts = tick
             packet.duration = duration
             piece = self._muxed(packet)
-        except av.FFmpegError as error:
-            raise OSError(5, f"{self._coding.codec} could not encode the frame ({error.strerror})") from error
+        except (av.FFmpegError, ValueError) as error:
+            raise OSError(errno.EIO, f"{self._coding.codec} could not encode the frame ({error})") from error
         self._file.append(piece if self.frames else self._header + piece)
         self.frames += 1
 
@@ -90,6 +91,9 @@ class FragmentedVideo:
         Raises:
             OSError: the system could not keep what it took.
         """
+        first, self._first, self._stream = self._first, None, None
+        if first is not None:
+            first.close()  # lets go of the encoder and its threads now, not at some collection of garbage
         self._file.close()
 
     def _muxed(self, packet: Any) -> bytes:  # noqa: ANN401

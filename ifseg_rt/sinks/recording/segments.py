@@ -85,6 +85,9 @@ class VideoFiles:
             if segment.video.frames == 0 and self._count > 1:
                 segment.begin = tick
             segment.video.append(picture, tick - segment.begin, self._times.step)
+        except SinkError as error:  # of finishing the file before
+            self._failure = error
+            raise
         except OSError as error:
             self._failure = self._refused(error)
             raise self._failure from error
@@ -121,7 +124,9 @@ class VideoFiles:
             FragmentedVideo(partial, self._container, coding, size, self._times.rate), place, begin=0
         )
         if self._count > 1:
-            self._note(f"{frame.index}: the frames are {size[0]} x {size[1]} from here on; they go to {place.path}")
+            self._note(
+                f"from frame {frame.index} on the frames are {size[0]} x {size[1]} pixels; they go to {place.path}"
+            )
 
     def _further_place(self) -> Place:
         path = self._place.path
@@ -159,14 +164,18 @@ class VideoFiles:
         end = self._last / ticks + last
         length = Length(segment.video.frames, segment.begin / ticks, end, last)
         partial = segment.video.path
+        made: Path | None = None
+        if self._sound is not None:
+            try:
+                made = finished(partial, place.path, length, sound=self._sound, note=self._note)
+            except OSError as error:
+                self._note(f"no sound in {place.path}: {in_words(error)}")
         try:
-            made = finished(partial, place.path, length, sound=self._sound, note=self._note)
-        except OSError as error:
+            made = made or finished(partial, place.path, length, sound=None, note=self._note)
+        except OSError:
             if partial.suffix.lower() != place.path.suffix.lower():
                 raise
             # No room for a second copy: the recording itself plays everywhere too, only its index is spread over it.
-            if self._sound is not None:
-                self._note(f"no sound in {place.path}: {in_words(error)}")
             put_in_place(partial, place)
             return
         try:

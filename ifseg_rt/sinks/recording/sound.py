@@ -65,11 +65,15 @@ class Sound:
         import av
 
         unit = self.stream.time_base or 0
+        last: int | None = None
         shift = round((self._zero + self._begin) / unit) if unit else 0
         try:
             for packet in self._container.demux(self.stream):
                 if packet.pts is None or packet.dts is None or packet.is_corrupt:
                     continue
+                if last is not None and packet.dts <= last:
+                    continue
+                last = packet.dts
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 time = float(packet.pts * unit)
                 if time > self._end - self._begin:
