@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _NAME = "standard input"
 _HEAD = 4096
+_TS_PACKETS = (188, 192)  # bytes of a packet of a transport stream; Blu-ray discs add four
 # Pictures that programs write one after the other, and FFmpeg's name for that.
 _IN_A_ROW = {"JPEG": "mjpeg", "PNG": "png_pipe", "BMP": "bmp_pipe"}
 _PNM = {b"1": "pbm_pipe", b"2": "pgm_pipe", b"3": "ppm_pipe", b"4": "pbm_pipe", b"5": "pgm_pipe", b"6": "ppm_pipe"}
@@ -75,7 +76,7 @@ class StdinSource(ConnectedSource):
         row = _PNM.get(head[1:2]) if kind.name == "PNM" else _IN_A_ROW.get(kind.name)
         if row is not None:
             return self._in_a_row(pipe, row)
-        if kind.family in ("picture", "animation"):
+        if kind.family in ("picture", "animation") or _index_comes_last(head):
             return self._whole(*spooled(pipe.chunks(), _NAME, self._settings))
         container = self._opened(pipe, None)
         try:
@@ -84,12 +85,16 @@ class StdinSource(ConnectedSource):
             container.close()
             raise
         self.fps = float(stream.average_rate) if stream.average_rate else None
-        return self._decoded(container, stream), container.close
+        return self._decoded(container, stream, pipe if kind.name == "MPEG-TS" else None), container.close
 
     def _whole(self, sources: list[Source], release: Callable[[], None]) -> tuple[Items, Callable[[], None]]:
         self.is_still = len(sources) == 1 and sources[0].is_still
-        for source in sources:
-            source.open()
+        try:
+            for source in sources:
+                source.open()
+        except SourceError:
+            release()
+            raise
         if len(sources) == 1:
             self.fps, self.total = sources[0].fps, sources[0].total
         return chained(sources), release
@@ -127,7 +132,7 @@ class StdinSource(ConnectedSource):
                 hint="an MP4 whose index is at its end must be named as a file, or written with -movflags +faststart",
             ) from error
 
-    def _decoded(self, container: Any, stream: VideoStream) -> Items:  # noqa: ANN401 (a container or its stand-in)
+    def _decoded(self, container: Any, stream: VideoStream, packets: _Pipe | None = None) -> Items:  # noqa: ANN401
         decoding = Decoding(
             container,
             stream,
@@ -138,6 +143,8 @@ class StdinSource(ConnectedSource):
         )
         yield from decoding.items()
         missing = decoding.missing_packets() or decoding.broken
+        if missing is None and packets is not None and all(packets.count % size for size in _TS_PACKETS):
+            missing = "its last packet is cut off"
         if missing is not None:
             raise SourceError(f"{_NAME} ends early, after {decoding.index} frames: {missing}")
         if decoding.index == 0:
@@ -162,6 +169,7 @@ class _Pipe:
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
         self._ahead = b""
+        self.count = 0  # bytes read so far
         try:
             self._number = sys.stdin.fileno() if sys.stdin is not None else -1
             os.fstat(self._number)
@@ -180,9 +188,11 @@ class _Pipe:
             if self._stop.is_set():
                 return b""
         try:
-            return os.read(self._number, length)
+            content = os.read(self._number, length)
         except OSError as error:
             raise SourceError(f"{_NAME} cannot be read: {error.strerror}") from error
+        self.count += len(content)
+        return content
 
     def peek(self, length: int) -> bytes:
         """The first bytes, which stay to be read; fewer only at the end."""
@@ -205,6 +215,19 @@ def _kind_of_head(head: bytes) -> Kind:
         path = Path(folder) / "head"
         path.write_bytes(head)
         return kind_of(path)
+
+
+def _index_comes_last(head: bytes) -> bool:
+    """Whether it is an MP4 that nothing can read before all of it is there."""
+    at = 0
+    while at + 8 <= len(head) and (head[4:8] == b"ftyp" or at):
+        size, name = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8]
+        if name in (b"moov", b"mdat"):
+            return name == b"mdat"
+        if size < 8:
+            return False
+        at += size
+    return False
 
 
 def _redirected_file() -> Path | None:

@@ -115,15 +115,16 @@ class NetworkSource(ConnectedSource):
         def connect() -> InputContainer:
             return av.open(self._address.url, format=form, options=every, timeout=limits, metadata_errors="replace")
 
+        begun = time.monotonic()
         try:
             container = in_time(connect, stop, lambda late: late.close())
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise self._unreachable(error) from None  # the cause's text shows the credentials
+            raise self._unreachable(error, begun) from None  # the cause's text shows the credentials
         if container is None:
             raise self._lost("was closed while it was being opened")
         return container
 
-    def _unreachable(self, error: Exception) -> SourceError:
+    def _unreachable(self, error: Exception, begun: float) -> SourceError:
         import av
 
         reason = self._address.hide(str(getattr(error, "strerror", None) or error)).strip()
@@ -132,8 +133,9 @@ class NetworkSource(ConnectedSource):
                 f"{self.name}: the installed PyAV cannot read {self._address.scheme}://",
                 hint="let another program pass it on: ffmpeg -i ADDRESS -c copy -f mpegts - | ifseg-rt ... -",
             )
-        if isinstance(error, av.error.ExitError):
-            return self._failed(f"gave no answer within {self._settings.open_timeout:g} s")
+        limit = self._settings.open_timeout
+        if isinstance(error, av.error.ExitError) or time.monotonic() - begun > limit:  # then the reason is anything
+            return self._failed(f"gave no answer within {limit:g} s")
         if isinstance(error, av.error.InvalidDataError):
             return self._failed("answers with nothing that can be decoded")
         if isinstance(error, (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)) and not self._number:
@@ -197,17 +199,22 @@ class _Arrivals:
         packet: Any
         try:
             for packet in self._container.demux():
+                arrived = now()
+                silent = arrived[0] - last > self._patience
                 if packet.stream.index == stream.index:
-                    self.newest = now()
-                    last = self.newest[0]
+                    # At its time limit FFmpeg first hands out the packet it held back, and would then wait once more.
+                    if not silent:
+                        self.newest, last = arrived, arrived[0]
                     # What comes before the first key frame is made from pictures that nobody here has seen.
                     self._started = self._started or packet.is_keyframe or last - begun > _LONGEST_WAIT
                     if self._started:
                         yield packet
-                elif time.monotonic() - last > self._patience:
+                        last = time.monotonic()  # a slow reader is not silence
+                if silent:
                     self.end = f"sent no picture for {self._patience:g} s"
-                    return
-            return
+                    break
+            else:
+                return
         except av.error.ExitError:
             self.end = f"sent nothing for {self._patience:g} s"
         except (av.error.FFmpegError, OSError) as error:
