@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _STRICT = {"err_detect": "explode"}
 _TOLERANCE = 0.5  # seconds
 _WITHOUT_END = frozenset({"h264", "hevc", "mjpeg", "mpeg", "mpegts", "mpegvideo", "m4v"})  # only the picture tells
+_REORDERED = 16  # pictures; H.264 allows no more between decoding and showing
+_STEADY = 20  # of as many steps between pictures one may be longer at a steady rate
 _LONGEST_DOUBT = 300  # frames; x264 sets a key frame every 250, and a stream that has none must not be doubted for ever
 
 
@@ -119,7 +122,9 @@ class Decoding:
         self._origin = stream.start_time
         self._doubt = _Doubt()
         self._orientation = Orientation(stream.codec_context.name)
+        self._failed: dict[int | None, str] = {}
         self._last_pts: int | None = None
+        self._steps: array[int] | None = None if low_delay else array("q")  # a stream without an end would fill it
         context = stream.codec_context
         context.options = {
             **_STRICT,
@@ -141,18 +146,55 @@ class Decoding:
             if packet.size:
                 self.packets += 1
                 self.end = max(self.end, self._end_of(packet))
+                if self._steps is not None and packet.pts is not None:
+                    self._steps.append(packet.pts)
             try:
                 frames = packet.decode()
             except FFmpegError as error:
+                frames = []
                 self._doubt.failed(packet)
-                self.lost += 1
                 self.last_failed = True
-                yield self._corrupt(self._seconds(packet.pts), f"cannot be decoded ({_reason(error)})")
-                continue
-            self.last_failed = packet.is_corrupt or (self.last_failed and not packet.size)
-            self._doubt.passed(packet)
+                # The decoder may still hand out what it has of it, when its turn to be shown comes.
+                self._failed[packet.dts if packet.pts is None else packet.pts] = _reason(error)
+            else:
+                self._doubt.passed(packet)
+                self.last_failed = packet.is_corrupt or (self.last_failed and not packet.size)
             for frame in frames:
+                yield from self._lost_before(frame.pts)
                 yield self._item(frame)
+            while len(self._failed) > _REORDERED:
+                yield self._lost(next(iter(self._failed)))
+        yield from self._lost_before(None)
+        yield from self._gaps()
+
+    def _lost_before(self, pts: int | None) -> Iterator[Event]:
+        """Tell of packets that gave no picture, once one that is shown later has come; of all for ``None``."""
+        for failed in list(self._failed):
+            if pts is None or failed is None or failed < pts:
+                yield self._lost(failed)
+
+    def _lost(self, pts: int | None) -> Event:
+        self.lost += 1
+        return self._corrupt(self._seconds(pts), f"cannot be decoded ({self._failed.pop(pts)})")
+
+    def _gaps(self) -> Iterator[Event]:
+        """Tell of pictures whose packets never came, where a steady rate shows it."""
+        if self._steps is None or len(self._steps) < _STEADY:
+            return
+        times = np.sort(np.frombuffer(self._steps, dtype=np.int64))
+        steps = np.diff(times)
+        usual = max(float(np.median(steps)), 1.0)
+        # Matroska rounds times to milliseconds; what is recorded at no steady rate has no gaps.
+        steady = np.abs(steps - usual) <= 0.2 * usual + 1
+        if steady.mean() < 1 - 1 / _STEADY:
+            return
+        for at in np.flatnonzero(steps > 1.5 * usual):
+            count = max(1, round(float(steps[at] / usual)) - 1)
+            self.lost += count
+            self.index += count
+            time = self._seconds(int(times[at]))
+            text = f"{count} frames are missing after the one at {time:.2f} s"
+            yield Event("corrupt", text, {"frames": count, "time": time, "reason": "missing"})
 
     def missing_packets(self) -> str | None:
         """Say which packets the container promised and did not deliver, when :meth:`items` has ended.
@@ -188,7 +230,8 @@ class Decoding:
                 attempts -= 1
 
     def _item(self, frame: VideoFrame) -> Frame | Event:
-        reason = "is damaged" if frame.is_corrupt else self._doubt.about(frame)
+        failed = self._failed.pop(frame.pts, None)
+        reason = "is damaged" if frame.is_corrupt or failed is not None else self._doubt.about(frame)
         if frame.pts is not None:
             if self._last_pts is not None and frame.pts <= self._last_pts:
                 reason = reason or "comes after one that is shown later"

@@ -26,6 +26,13 @@ VIDEO_SUFFIXES = frozenset(
 )
 _JPEGS_IN_A_ROW = frozenset({".mjpeg", ".mjpg"})  # begin like one JPEG
 _HEAD = 4096
+# Pictures of a kind that nothing here reads; other programs turn them into one that is read.
+DRAWN = frozenset(
+    {
+        *("HEIC", "JPEG XL", "JPEG-LS", "OpenEXR picture", "PDF document", "Photoshop document"),
+        *("PostScript document", "SVG drawing", "icon", "raw photo"),
+    }
+)
 
 
 @dataclass(frozen=True)
