@@ -45,7 +45,9 @@ class AnimationSource:
         """See :meth:`ifseg_rt.sources.base.Source.items`."""
         decode = getattr(cv2, "imdecodeanimation", None)
         if decode is None:
-            raise SourceError(f"{self.name} is animated: OpenCV {cv2.__version__} cannot read it", hint="OpenCV 4.11 can")
+            raise SourceError(
+                f"{self.name} is animated: OpenCV {cv2.__version__} cannot read it", hint="OpenCV 4.11 can"
+            )
         content = read_file(self.path, self.name)
         size = declared_size(content)
         if size is not None:

@@ -96,14 +96,16 @@ def _decoded(content: bytes, name: str, max_pixels: int, page: int) -> tuple[NDA
 
 def _page_of(data: NDArray[np.uint8], flags: int, page: int) -> NDArray[np.generic] | None:
     _, pages = cv2.imdecodemulti(data, flags, range=(page, page + 1))
-    return pages[0] if pages else None  # type: ignore[return-value]
+    return pages[0] if pages else None
 
 
 def _turned(picture: NDArray[np.generic], content: bytes) -> NDArray[np.generic]:
     """Turn an AVIF upright; OpenCV does so by the EXIF data of all other formats, but leaves AVIF's own notes alone."""
     if content[4:8] != b"ftyp":
         return picture
-    quarters, mirror = (re.search(box + rb"(.)", content[:65536], re.S) for box in (b"\0\0\0\x09irot", b"\0\0\0\x09imir"))
+    quarters, mirror = (
+        re.search(box + rb"(.)", content[:65536], re.S) for box in (b"\0\0\0\x09irot", b"\0\0\0\x09imir")
+    )
     if quarters:
         picture = np.rot90(picture, quarters[1][0] & 3)
     if mirror:

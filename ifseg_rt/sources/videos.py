@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from ifseg_rt.errors import SourceError
 from ifseg_rt.sources.base import Event, Frame
-from ifseg_rt.sources.content.completeness import missing_end
 from ifseg_rt.sources.content.kinds import VIDEO_SUFFIXES, kind_of
 from ifseg_rt.sources.content.names import file_stem, readable_name, reason_of
 from ifseg_rt.sources.decoding import Decoding, picture_stream
+from ifseg_rt.sources.recording.completeness import missing_end
 from ifseg_rt.sources.settings import SourceSettings
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class VideoSource:
                 format=_FORMATS.get(kind.name),
                 options={
                     "protocol_whitelist": "file",
-                    "format_whitelist": _allowed_formats(),
+                    "format_whitelist": allowed_formats(),
                     "max_pixels": str(self._settings.max_pixels),
                 },
                 metadata_errors="replace",
@@ -156,7 +156,8 @@ class VideoSource:
 
 
 @cache
-def _allowed_formats() -> str:
+def allowed_formats() -> str:
+    """What FFmpeg may take a file for, as its option ``format_whitelist`` wants it."""
     import av
 
     return ",".join(sorted(av.formats_available - _REFUSED_FORMATS))

@@ -78,7 +78,9 @@ def tiff_directories(file: BinaryIO) -> list[dict[int, int]]:
         if count is None or count > _MOST_TAGS:
             break
         entries = file.read(entry_size * count)
-        found.append(dict(filter(None, (_tag(entries[i : i + entry_size], order) for i in _steps(entries, entry_size)))))
+        found.append(
+            dict(filter(None, (_tag(entries[i : i + entry_size], order) for i in _steps(entries, entry_size))))
+        )
         at = _unpack(file, order + next_form) or 0
     return found
 

@@ -142,7 +142,7 @@ _CONTAINERS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int], Iter
     (lambda head: head[:4] == b"\x1a\x45\xdf\xa3", _elements),
 )
 _ENDS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int], str | None]], ...] = (
-    (lambda head: head[:1] == b"G" and head[:4] != b"GIF8" or head[4:5] == b"G", _packets),
+    (lambda head: (head[:1] == b"G" and head[:4] != b"GIF8") or head[4:5] == b"G", _packets),
     (lambda head: head[:3] == b"FLV", _tags),
     (lambda head: head[:4] == b"GIF8", _trailer(b";", "trailer")),
     (lambda head: head[:4] == b"\x89PNG", _trailer(b"IEND", "IEND")),
