@@ -43,15 +43,15 @@ class CameraSource(ConnectedSource):
 
     Args:
         device: which one.
-        settings: size, rate and pixel format to ask for; how long reads may fail.
         open_capture: opens a device; for those who bring their own capture object.
+        settings: size, rate and pixel format to ask for; how long reads may fail.
     """
 
     def __init__(
         self,
         device: int | str,
-        settings: SourceSettings | None = None,
         open_capture: Callable[[int | str], Capture] | None = None,
+        settings: SourceSettings | None = None,
     ) -> None:
         super().__init__(f"camera {device}", f"camera_{Path(str(device)).name}")
         self._device = device
@@ -85,6 +85,8 @@ class CameraSource(ConnectedSource):
         """Ask for what the user wishes; what the driver does instead is an event."""
         settings = self._settings
         size, fps, letters = settings.camera_size, settings.camera_fps, settings.camera_format
+        if size is None and fps is None and letters is None:
+            return
         if letters is not None:  # first: which sizes and rates there are depends on it
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*letters))
         if size is not None:
@@ -92,7 +94,6 @@ class CameraSource(ConnectedSource):
             capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
         if fps is not None:
             capture.set(cv2.CAP_PROP_FPS, fps)
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # a queue in the driver would hand out old frames
 
         got_size = (round(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
         got_fps = capture.get(cv2.CAP_PROP_FPS)
@@ -141,6 +142,7 @@ def _open_capture(device: int | str) -> Capture:
         opened = False
     if not opened:
         raise _cannot_open(device)
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # a queue in the driver would hand out old frames
     return capture
 
 

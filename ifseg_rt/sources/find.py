@@ -150,7 +150,8 @@ class _Search:
             return False
         # A link from a folder to itself gives each file in it dozens of names, which nobody wants to read.
         if path == first or path.is_symlink() or os.path.realpath(path) != os.path.realpath(first):
-            self.left_out.append((name, f"is the same file as {readable_name(first)}"))
+            known = readable_name(first)
+            self.left_out.append((name, "is named twice" if known == name else f"is the same file as {known}"))
         return True
 
     def _device(self, argument: str, name: str, status: os.stat_result) -> None:

@@ -41,9 +41,9 @@ def live_source(argument: str, settings: SourceSettings) -> Source | None:
     if argument == "-":
         return StdinSource(settings)
     if argument.isascii() and argument.isdecimal():
-        return CameraSource(int(argument), settings)
+        return CameraSource(int(argument), settings=settings)
     if _DEVICE.fullmatch(argument) or _is_video_device(argument):
-        return CameraSource(argument, settings)
+        return CameraSource(argument, settings=settings)
     if argument.startswith("screen:"):
         return ScreenSource(argument, settings)
     if argument.startswith("test:"):

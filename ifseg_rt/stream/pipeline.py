@@ -136,8 +136,8 @@ class Pipeline:
             self._failed.append((closed.source.name, closed.error))
             if sources > 1:
                 self._observer.error(str(closed.error), closed.error.hint)
-            details = {"reason": str(closed.error)}
-            self._tell(closed.source, Event("failed", str(closed.error), details), aloud=False)
+            if run is not None and closed.source.is_live:
+                self._tell(closed.source, Event("failed", str(closed.error), {}), aloud=False)
 
     def _finish(self, run: _Run, *, complete: bool) -> None:
         del self._open[id(run.source)]
