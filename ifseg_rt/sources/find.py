@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,9 +101,9 @@ class _Search:
             )
         self._take(path, kind if kind.family != "unknown" else kind_by_name(path))
 
-    def _several(self, paths: Iterable[Path], nothing: str) -> None:
+    def _several(self, paths: Sequence[Path], nothing: str) -> None:
         before, left_out = len(self.found), len(self.left_out)
-        for path in _each_once(paths):
+        for path in paths:
             if not _is_junk(path):
                 self._one_of_several(path)
         if len(self.found) == before:
@@ -181,20 +181,13 @@ def _listed(folder: Path, name: str) -> list[Path]:
 
 
 def _matches(pattern: str) -> list[Path]:
-    return [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 (absolute)
-
-
-def _each_once(paths: Iterable[Path]) -> Iterator[Path]:
-    """Leave out the further names that a folder's entries have through links to that folder, such as one to itself."""
-    folders: dict[Path, str] = {}
-    seen: set[tuple[str, str]] = set()
-    for path in paths:
-        if path.parent not in folders:
-            folders[path.parent] = os.path.realpath(path.parent)
-        place = (folders[path.parent], path.name)
-        if place not in seen:
-            seen.add(place)
-            yield path
+    """Expand a pattern, each entry of a folder once: a link from a folder to itself gives it dozens of names."""
+    matches = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207 (absolute)
+    folders = {parent: os.path.realpath(parent) for parent in {path.parent for path in matches}}
+    shortest: dict[tuple[str, str], Path] = {}
+    for path in sorted(matches, key=lambda path: len(path.parts)):
+        shortest.setdefault((folders[path.parent], path.name), path)
+    return sorted(shortest.values(), key=str)
 
 
 def _is_junk(path: Path) -> bool:
