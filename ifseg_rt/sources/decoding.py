@@ -9,7 +9,9 @@ import numpy as np
 
 from ifseg_rt.errors import SourceError
 from ifseg_rt.sources.base import Event, Frame
-from ifseg_rt.sources.content.orientation import Orientation
+from ifseg_rt.sources.recording.doubt import Doubt
+from ifseg_rt.sources.recording.gaps import Times
+from ifseg_rt.sources.recording.orientation import Orientation
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
 # sound. Told to give up on what is invalid, and with everything doubted until the next key frame, 99 did.
 _STRICT = {"err_detect": "explode"}
 _TOLERANCE = 0.5  # seconds
+_WITHOUT_INDEX = frozenset({"flv", "matroska,webm", "mpeg", "mpegts"})
 _WITHOUT_END = frozenset({"h264", "hevc", "mjpeg", "mpeg", "mpegts", "mpegvideo", "m4v"})  # only the picture tells
-_LONGEST_DOUBT = 300  # frames; x264 sets a key frame every 250, and a stream that has none must not be doubted for ever
+_REORDERED = 32  # pictures; H.264 and HEVC allow 16 between decoding and showing
+_ONE_PICTURE_EACH = frozenset({"h264", "hevc", "mjpeg"})
 
 
 def picture_stream(container: InputContainer, name: str, max_pixels: int) -> VideoStream:
@@ -117,9 +121,13 @@ class Decoding:
         self._connection = connection
         self._attempts = attempts
         self._origin = stream.start_time
-        self._doubt = _Doubt()
+        self._doubt = Doubt()
         self._orientation = Orientation(stream.codec_context.name)
+        self._awaited: dict[int, str | None] = {}  # by presentation time
         self._last_pts: int | None = None
+        # A stream without an end would fill the memory; other containers list their pictures or count them.
+        gaps_tell = not low_delay and container.format.name in _WITHOUT_INDEX
+        self._times = Times() if gaps_tell else None
         context = stream.codec_context
         context.options = {
             **_STRICT,
@@ -138,21 +146,58 @@ class Decoding:
         from av.error import FFmpegError
 
         for packet in self._demuxed():
-            if packet.size:
-                self.packets += 1
-                self.end = max(self.end, self._end_of(packet))
+            reason = None
             try:
                 frames = packet.decode()
             except FFmpegError as error:
+                frames, reason = [], _reason(error)
                 self._doubt.failed(packet)
-                self.lost += 1
-                self.last_failed = True
-                yield self._corrupt(self._seconds(packet.pts), f"cannot be decoded ({_reason(error)})")
-                continue
-            self.last_failed = packet.is_corrupt or (self.last_failed and not packet.size)
-            self._doubt.passed(packet)
+            else:
+                self._doubt.passed(packet)
+            if packet.size:
+                self._note(packet, reason)
             for frame in frames:
-                yield self._item(frame)
+                refused = self._awaited.pop(frame.pts, None) if frame.pts is not None else None
+                yield from self._passed_over(frame.pts or 0)
+                yield self._item(frame, refused)
+            if len(self._awaited) > _REORDERED:
+                yield from self._passed_over(next(iter(self._awaited)) + 1)
+        yield from self._passed_over(None)
+        yield from self._gaps()
+
+    def _note(self, packet: Packet[VideoStream], reason: str | None) -> None:
+        """Remember that a picture is due, and whether the decoder refused its packet: it may come all the same."""
+        self.packets += 1
+        self.end = max(self.end, self._end_of(packet))
+        self.last_failed = reason is not None or packet.is_corrupt
+        pts = packet.dts if packet.pts is None else packet.pts
+        if self._times is not None and packet.pts is not None:
+            self._times.add(packet.pts)
+        if pts is not None and not packet.is_discard and (reason is not None or self._must_show()):
+            self._awaited[pts] = reason
+
+    def _must_show(self) -> bool:
+        """Whether a packet that is not refused must give a picture: some formats have ones that give none."""
+        return self._stream.codec_context.name in _ONE_PICTURE_EACH or self._doubt.lasts
+
+    def _passed_over(self, pts: int | None) -> Iterator[Event]:
+        """Tell of packets that gave no picture, once one that is shown later has come; of all for ``None``."""
+        for due in sorted(due for due in self._awaited if pts is None or due < pts):
+            self.lost += 1
+            reason = self._awaited.pop(due) or "the decoder gave no picture"
+            yield self._corrupt(self._seconds(due), f"cannot be decoded ({reason})")
+
+    def _gaps(self) -> Iterator[Event]:
+        """Tell of pictures whose packets never came; without other damage, they may never have been taken."""
+        for gap in self._times.gaps() if self._times is not None else ():
+            begin, end = self._seconds(gap.begin) or 0.0, self._seconds(gap.end) or 0.0
+            details = {"frames": gap.missing, "time": begin, "reason": "missing"}
+            if self.lost or self.damaged or self.broken:
+                self.lost += gap.missing
+                self.index += gap.missing
+                yield Event("corrupt", f"{gap.missing} frames are missing after {begin:.2f} s", details)
+            else:
+                yield Event("note", f"it holds no frame between {begin:.2f} s and {end:.2f} s", details)
 
     def missing_packets(self) -> str | None:
         """Say which packets the container promised and did not deliver, when :meth:`items` has ended.
@@ -187,8 +232,11 @@ class Decoding:
                     return
                 attempts -= 1
 
-    def _item(self, frame: VideoFrame) -> Frame | Event:
-        reason = "is damaged" if frame.is_corrupt else self._doubt.about(frame)
+    def _item(self, frame: VideoFrame, refused: str | None) -> Frame | Event:
+        doubtful = self._doubt.about(frame)
+        reason = "was made from a damaged one" if doubtful else None
+        if frame.is_corrupt or refused is not None:
+            reason = "is damaged"
         if frame.pts is not None:
             if self._last_pts is not None and frame.pts <= self._last_pts:
                 reason = reason or "comes after one that is shown later"
@@ -234,41 +282,6 @@ class Decoding:
 
     def _end_of(self, packet: Packet[VideoStream]) -> float:
         return (self._seconds(packet.pts) or 0.0) + (packet.duration or 0) * self._time_base
-
-
-class _Doubt:
-    """Which pictures were made from others that are missing or damaged."""
-
-    def __init__(self) -> None:
-        self._left = 0  # packets still in doubt, in the order of decoding
-        self._clean_from: int | None = None  # pictures shown before the key frame may be made from what came before it
-        self._doubted: set[int] = set()  # presentation times; pictures leave the decoder in another order than packets
-
-    def failed(self, packet: Packet[VideoStream]) -> None:
-        if not packet.is_disposable:
-            self._left = _LONGEST_DOUBT
-            self._clean_from = None
-
-    def passed(self, packet: Packet[VideoStream]) -> None:
-        if packet.is_corrupt:
-            self.failed(packet)
-        elif packet.is_keyframe and self._left and self._clean_from is None and packet.pts is not None:
-            self._clean_from = packet.pts
-        if not self._left:
-            return
-        if self._clean_from is not None and packet.pts is not None and packet.pts >= self._clean_from:
-            if not packet.is_keyframe:
-                self._left = max(self._left - 1, 0)
-            return
-        self._left -= 1
-        if packet.pts is not None:
-            self._doubted.add(packet.pts)
-
-    def about(self, frame: VideoFrame) -> str | None:
-        if frame.pts in self._doubted:
-            self._doubted.discard(frame.pts)
-            return "was made from a damaged one"
-        return None
 
 
 def _stated_duration(stream: VideoStream) -> float | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ifseg_rt.errors import SourceError
 from ifseg_rt.sources.animations import AnimationSource
 from ifseg_rt.sources.base import Source
-from ifseg_rt.sources.content.kinds import Kind, kind_by_name, kind_of
+from ifseg_rt.sources.content.kinds import DRAWN, Kind, kind_by_name, kind_of
 from ifseg_rt.sources.content.names import readable_name, reason_of
 from ifseg_rt.sources.live import live_source
 from ifseg_rt.sources.pictures import PictureSource
@@ -64,14 +64,16 @@ class _Search:
         self.found: list[Source] = []
         self.left_out: list[tuple[str, str]] = []
         self._settings = settings
-        self._seen: dict[tuple[int, int], str] = {}
+        self._seen: dict[tuple[int, int], Path] = {}
 
     def add(self, argument: str) -> None:
+        if not argument:
+            raise SourceError("an empty name was given: expected a file, a folder, a pattern, a camera or an address")
         path = Path(argument)
         name = readable_name(path)
         status = _status(path, name)
         if status is None:
-            live = None if glob.has_magic(argument) and "://" not in argument else live_source(argument, self._settings)
+            live = live_source(argument, self._settings)
             if live is not None:
                 self.found.append(live)
             elif glob.has_magic(argument):
@@ -95,7 +97,7 @@ class _Search:
         if kind.family == "other":
             raise SourceError(
                 f"{name} is neither a picture nor a video that can be read, but a file of the kind {kind.name}",
-                hint="convert it to JPEG or PNG" if "p" in kind.name or "HEIC" in kind.name else None,
+                hint="convert it to JPEG or PNG first" if kind.name in DRAWN else None,
             )
         self._take(path, kind if kind.family != "unknown" else kind_by_name(path))
 
@@ -142,15 +144,14 @@ class _Search:
             self.found.append(VideoSource(path, settings))
 
     def _is_known(self, path: Path, name: str, status: os.stat_result) -> bool:
-        """Whether the file was taken before; through a link to its own folder it has any number of names."""
-        identity = (status.st_dev, status.st_ino)
-        first = self._seen.setdefault(identity, name)
-        if first is not name and status.st_ino:
-            loop = os.path.realpath(path) == os.path.realpath(first)
-            if first != name or not loop:
-                self.left_out.append((name, f"is the same file as {first}"))
-            return True
-        return False
+        """Whether the file was taken before, under this name or another."""
+        first = self._seen.setdefault((status.st_dev, status.st_ino), path) if status.st_ino else path
+        if first is path:
+            return False
+        # A link from a folder to itself gives each file in it dozens of names, which nobody wants to read.
+        if path == first or path.is_symlink() or os.path.realpath(path) != os.path.realpath(first):
+            self.left_out.append((name, f"is the same file as {readable_name(first)}"))
+        return True
 
     def _device(self, argument: str, name: str, status: os.stat_result) -> None:
         live = live_source(argument, self._settings) if stat.S_ISCHR(status.st_mode) else None

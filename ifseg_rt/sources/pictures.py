@@ -96,7 +96,7 @@ def _decoded(content: bytes, name: str, max_pixels: int, page: int) -> tuple[NDA
 
 def _page_of(data: NDArray[np.uint8], flags: int, page: int) -> NDArray[np.generic] | None:
     _, pages = cv2.imdecodemulti(data, flags, range=(page, page + 1))
-    return pages[0] if pages else None  # type: ignore[return-value]
+    return pages[0] if pages else None
 
 
 def _turned(picture: NDArray[np.generic], content: bytes) -> NDArray[np.generic]:

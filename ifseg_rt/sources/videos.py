@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from ifseg_rt.errors import SourceError
 from ifseg_rt.sources.base import Event, Frame
-from ifseg_rt.sources.content.completeness import missing_end
 from ifseg_rt.sources.content.kinds import VIDEO_SUFFIXES, kind_of
 from ifseg_rt.sources.content.names import file_stem, readable_name, reason_of
 from ifseg_rt.sources.decoding import Decoding, picture_stream
+from ifseg_rt.sources.recording.completeness import missing_end
 from ifseg_rt.sources.settings import SourceSettings
 
 if TYPE_CHECKING:

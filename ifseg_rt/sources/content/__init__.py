@@ -1,1 +1,1 @@
-"""What a file is and whether all of it is there, seen from its first and last bytes; nothing is decoded here."""
+"""What a file is, how large and how deep its pictures are; no video is decoded here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _BITS = (8, 10, 12, 14, 16)  # what cameras deliver in files of 16 bits
 
 
-def eight_bits(picture: NDArray[np.generic], name: str) -> tuple[NDArray[np.uint8], str | None]:
+def eight_bits(picture: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], str | None]:
     """Scale a picture of any number format to 0..255.
 
     Whole numbers are scaled by the largest value of the fewest bits that hold them: sensors of 12 bits write files of
@@ -32,7 +32,7 @@ def eight_bits(picture: NDArray[np.generic], name: str) -> tuple[NDArray[np.uint
         SourceError: fractions, or whole numbers of other formats, outside what has a meaning.
     """
     if picture.dtype == np.uint8:
-        return picture, None  # type: ignore[return-value]
+        return picture, None
     low, high = _range(picture, name)
     if picture.dtype == np.uint16:
         bits = next(bits for bits in _BITS if high < 1 << bits) if high else 16
@@ -47,10 +47,10 @@ def eight_bits(picture: NDArray[np.generic], name: str) -> tuple[NDArray[np.uint
             f"{name} holds {picture.dtype} values from {low:g} to {high:g}: expected 0..1 or 0..255",
             hint="scale it to 8 or 16 bits first",
         )
-    return cv2.convertScaleAbs(picture, alpha=255 / largest), note  # type: ignore[call-overload,return-value]
+    return cv2.convertScaleAbs(picture, alpha=255 / largest), note  # type: ignore[return-value]
 
 
-def _range(picture: NDArray[np.generic], name: str) -> tuple[float, float]:
+def _range(picture: NDArray[Any], name: str) -> tuple[float, float]:
     if np.issubdtype(picture.dtype, np.floating) and not np.isfinite(picture).all():
         raise SourceError(f"{name} holds values that are not finite", hint="replace them by numbers first")
-    return float(picture.min()), float(picture.max())  # type: ignore[type-var,arg-type]
+    return float(picture.min()), float(picture.max())

@@ -25,7 +25,14 @@ VIDEO_SUFFIXES = frozenset(
     }
 )
 _JPEGS_IN_A_ROW = frozenset({".mjpeg", ".mjpg"})  # begin like one JPEG
-_HEAD = 4096
+HEAD = 4096  # bytes
+# Pictures of a kind that nothing here reads; other programs turn them into one that is read.
+DRAWN = frozenset(
+    {
+        *("HEIC", "JPEG XL", "JPEG-LS", "OpenEXR picture", "PDF document", "Photoshop document"),
+        *("PostScript document", "SVG drawing", "icon", "raw photo"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -91,18 +98,28 @@ def kind_of(path: Path) -> Kind:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD)
-    suffix = path.suffix.lower()
-    if head.startswith(b"\xff\xd8\xff") and suffix not in _JPEGS_IN_A_ROW:
+        kind = kind_of_head(file.read(HEAD))
+    if kind.name == "JPEG" and path.suffix.lower() in _JPEGS_IN_A_ROW:
+        return Kind("video", "MJPEG")
+    if kind.name == "PNG" and is_animated_png(path):
+        return Kind("animation", "APNG")
+    if kind.name == "GIF" and is_animated_gif(path):
+        return Kind("animation", "GIF")
+    return Kind("picture", "TIFF", tiff_pages(path)) if kind.name == "TIFF" else kind
+
+
+def kind_of_head(head: bytes) -> Kind:
+    """Tell what begins with ``head``, its first :data:`HEAD` bytes; of pictures, not how many it holds."""
+    if head.startswith(b"\xff\xd8\xff"):
         return Kind("other", "JPEG-LS") if head[3:4] == b"\xf7" else Kind("picture", "JPEG")
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return Kind("animation", "APNG") if is_animated_png(path) else Kind("picture", "PNG")
+        return Kind("picture", "PNG")
     if head[:6] in (b"GIF87a", b"GIF89a"):
-        return Kind("animation", "GIF") if is_animated_gif(path) else Kind("picture", "GIF")
+        return Kind("picture", "GIF")
     if head[:4] == b"RIFF":
         return _riff(head)
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return Kind("picture", "TIFF", tiff_pages(path))
+        return Kind("picture", "TIFF")
     if re.match(rb"P[1-7fF]\s", head):
         return Kind("picture", "PFM" if head[1:2] in b"fF" else "PNM")
     if head[4:8] in _BOX:

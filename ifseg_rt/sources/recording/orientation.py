@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -63,13 +63,13 @@ def turned(image: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArra
 
 def _matrix_of(frame: VideoFrame) -> NDArray[np.int32] | None:
     try:
-        data = frame.side_data.get("DISPLAYMATRIX")
+        data: Any = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # side data of a kind that PyAV does not know yet hides the rest
         return _rotation(frame.rotation)
-    return None if data is None else np.frombuffer(bytes(data), dtype=np.int32).reshape(3, 3)  # type: ignore[call-overload]
+    return None if data is None else np.frombuffer(bytes(data), dtype=np.int32).reshape(3, 3)
 
 
 def _rotation(angle: float) -> NDArray[np.int32]:
     """The display matrix for an angle in degrees, anticlockwise."""
     cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    return np.rint(65536 * np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 16384]])).astype(np.int32)
+    return (65536 * np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 16384]])).round().astype(np.int32)
