@@ -111,8 +111,9 @@ class ConnectedSource(ABC):
         while connection is not None:
             item = connection.next()
             if item is not None:
-                if isinstance(item, Frame):
-                    self._next_index = item.index + 1
+                # A frame that was lost has had its number too.
+                number = item.index if isinstance(item, Frame) else item.details.get("frame", -1)
+                self._next_index = max(self._next_index, number + 1)
                 yield item
             elif connection.stop.is_set() or not self.is_live:
                 return

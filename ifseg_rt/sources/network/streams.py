@@ -35,6 +35,7 @@ _OF_SCHEME = {
     "rtsps": {"rtsp_transport": "tcp"},
     "udp": {"overrun_nonfatal": "1", "fifo_size": "50000"},  # a slow moment costs packets, not the connection
 }
+_STATE_THE_RATE = ("rtsp", "rtsps", "rtmp")
 _RECORDED = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 _LONGEST_WAIT = 10.0  # seconds for the first key frame; streams that refresh without one are then shown as they come
 
@@ -80,7 +81,8 @@ class NetworkSource(ConnectedSource):
         except SourceError as error:
             container.close()
             raise SourceLostError(str(error)) if self._number else error from None
-        self.fps = _rate(stream)
+        # Without watching for a while FFmpeg takes the rate of fields for that of frames, unless the server states it.
+        self.fps = _rate(stream) if not self.is_live or self._address.scheme in _STATE_THE_RATE else None
         self.total = None if self.is_live else stream.frames or None
         read = self._live if self.is_live else self._recorded
         return read(decoding, arrivals, stream), container.close
