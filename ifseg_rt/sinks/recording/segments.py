@@ -31,6 +31,8 @@ class _Segment:
     video: FragmentedVideo
     place: Place
     begin: int  # ticks from the start of the source to zero of the file
+    end: float = 0.0  # seconds from the start of the source to the end of the last frame
+    last: float = 0.0  # seconds that the last frame lasts
 
 
 class VideoFiles:
@@ -57,8 +59,7 @@ class VideoFiles:
         self._note = note
         self._segment: _Segment | None = None
         self._count = 0
-        self._last = 0
-        self._last_duration: float | None = None
+        self._held: list[_Segment] = []
         self._key: tuple[object, ...] | None = None
         self._failure: SinkError | None = None
         self._noted = 0
@@ -91,8 +92,9 @@ class VideoFiles:
         except OSError as error:
             self._failure = self._refused(error)
             raise self._failure from error
-        self._last = tick
-        self._last_duration = frame_duration(frame)
+        ticks = TICKS[self._container]
+        segment.last = frame_duration(frame) or self._times.step / ticks
+        segment.end = tick / ticks + segment.last
         return segment.place.path
 
     def close(self, *, complete: bool = True) -> None:
@@ -104,7 +106,22 @@ class VideoFiles:
         Raises:
             SinkError: it could not be finished; :attr:`left_at` says where it is.
         """
-        self._finish(complete=complete and self._failure is None)
+        complete = complete and self._failure is None
+        ended, self._held = self._held, []
+        if self._segment is not None:
+            ended.append(self._segment)
+            self._segment = None
+        failed: list[SinkError] = []
+        for segment in ended:
+            try:
+                self._finish(segment, complete=complete)
+            except SinkError as error:
+                failed.append(error)
+        self._tell()
+        if failed:
+            raise failed[0]
+
+    def _tell(self) -> None:
         if self._times.uneven and self._place.path.suffix.lower() == ".avi" and not self._noted_avi:
             self._noted_avi = True
             self._note(f"{self._place.path}: AVI knows no times, so the frames follow each other evenly")
@@ -114,8 +131,11 @@ class VideoFiles:
             self._note(f"{self._place.path}: {frames} came without a usable time and got one between the neighbours'")
 
     def _begin_segment(self, frame: Frame, picture: NDArray[Any], coding: Coding) -> None:
-        if self._segment is not None:
-            self._finish(complete=True)
+        ended, self._segment = self._segment, None
+        if ended is not None and ended.place.replaces and os.path.lexists(ended.place.path):
+            self._held.append(ended)  # whether it may replace an earlier output is known at the end
+        elif ended is not None:
+            self._finish(ended, complete=True)
         self._count += 1
         place = self._place if self._count == 1 else self._further_place()
         partial = partial_name(place.path, _WRITTEN_AS[place.path.suffix.lower()])
@@ -137,10 +157,7 @@ class VideoFiles:
         self._count = number
         return Place(candidate)
 
-    def _finish(self, *, complete: bool) -> None:
-        segment, self._segment = self._segment, None
-        if segment is None:
-            return
+    def _finish(self, segment: _Segment, *, complete: bool) -> None:
         partial, place = segment.video.path, segment.place
         try:
             segment.video.close()
@@ -159,10 +176,8 @@ class VideoFiles:
             ) from error
 
     def _move(self, segment: _Segment, place: Place) -> None:
-        ticks = TICKS[self._container]
-        last = self._last_duration if self._last_duration is not None else self._times.step / ticks
-        end = self._last / ticks + last
-        length = Length(segment.video.frames, segment.begin / ticks, end, last)
+        begin = segment.begin / TICKS[self._container]
+        length = Length(segment.video.frames, begin, segment.end, segment.last)
         partial = segment.video.path
         made: Path | None = None
         if self._sound is not None:
@@ -172,11 +187,12 @@ class VideoFiles:
                 self._note(f"no sound in {place.path}: {in_words(error)}")
         try:
             made = made or finished(partial, place.path, length, sound=None, note=self._note)
-        except OSError:
+        except OSError as error:
             if partial.suffix.lower() != place.path.suffix.lower():
                 raise
-            # No room for a second copy: the recording itself plays everywhere too, only its index is spread over it.
+            # No room for a second copy. The recording itself plays too, but players must read all of it to seek.
             put_in_place(partial, place)
+            self._note(f"{place.path} has its index spread over it: {in_words(error)}")
             return
         try:
             put_in_place(made, place)

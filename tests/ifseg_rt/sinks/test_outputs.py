@@ -209,6 +209,14 @@ def test_records_are_added_only_to_our_own_whole_file(tmp_path: Path, content: s
         assert json.loads((tmp_path / "results.jsonl").read_text())
 
 
+def test_records_are_not_added_under_a_second_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"source": "a"}\n')
+    (tmp_path / "out").mkdir()
+    os.link(tmp_path / "mine.jsonl", tmp_path / "out" / "results.jsonl")
+    run(tmp_path / "out", [MadeUpSource(tmp_path / "a.jpg")])
+    assert (tmp_path / "mine.jsonl").read_text() == '{"source": "a"}\n'
+
+
 def test_two_runs_at_once(tmp_path: Path) -> None:
     first = Outputs(str(tmp_path), [])
     with pytest.raises(SinkError, match="another run"):

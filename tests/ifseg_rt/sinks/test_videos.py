@@ -148,6 +148,20 @@ def test_what_failed_does_not_replace_an_earlier_output(tmp_path: Path) -> None:
     assert Path(left).exists()
 
 
+def test_nor_does_the_first_of_several_files(tmp_path: Path) -> None:
+    place = Place(tmp_path / "v.mp4", replaces=True)
+    place.path.write_text("good")
+    for complete in (False, True):
+        sink = VideoSink(place)
+        feed(sink, [0.0, 0.1])
+        feed(sink, [0.2], (20, 30), first=2)
+        assert place.path.read_text() == "good"
+        sink.close(complete=complete)
+        assert bool(sink.left_at) is not complete
+        assert (place.path.read_bytes() == b"good") is not complete
+        assert seen(Path(sink.left_at.get(str(place.path), str(place.path))))[1] == [0, 1]
+
+
 def test_what_failed_is_kept_where_nothing_was(tmp_path: Path) -> None:
     sink = VideoSink(Place(tmp_path / "v.mp4"))
     feed(sink, [0.0, 0.1])
