@@ -21,7 +21,8 @@ class GpuNetwork(Protocol):
         """Why it is not run by what would have been preferred, or ``None``."""
 
     def bind(self, addresses: Mapping[str, int]) -> None:
-        """Say once where the tensors lie: ``image``, ``logits`` and ``neighbours``, as device addresses.
+        """Say once where the tensors lie: ``image``, ``logits`` and, for the refinement, ``neighbours``, as
+        device addresses.
 
         Raises:
             DeviceError: the run time refuses them.

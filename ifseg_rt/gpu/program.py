@@ -44,14 +44,16 @@ class FrameProgram:
         self._spec = artifact.preprocess
         self._grid = artifact.grid
         self._cells, self._classes = prod(artifact.grid), len(artifact.categories)
-        self._most = artifact.refinement.max_neighbours
+        self._most = 0 if artifact.refinement is None else artifact.refinement.max_neighbours
         self._settings = averaging.settings
         plan = lay_out_network(artifact)
         memory = gpu.allocate(plan.size)
         self._memory: Memory | None = memory
-        self._image, self._logits, self._neighbours, self._planes = (
-            memory.address + region.offset for region in (plan.image, plan.logits, plan.neighbours, plan.planes)
+        self._image, self._logits, self._planes = (
+            memory.address + region.offset for region in (plan.image, plan.logits, plan.planes)
         )
+        # Without a refinement there are none, and no settings to average with.
+        self._neighbours = 0 if plan.neighbours is None else memory.address + plan.neighbours.offset
         network.bind({name: memory.address + region.offset for name, region in plan.tensors.items()})
         self._alpha = extras.overlay
         self._palettes = None if extras.overlay is None else _Palettes(gpu, artifact)

@@ -16,7 +16,6 @@ from ifseg_rt.errors import DeviceError
 if TYPE_CHECKING:
     from ifseg_rt.artifact.sidecar import Artifact
 
-_OUTPUTS = (LOGITS, NEIGHBOURS)
 _RUNS_BEFORE_RECORDING = 2  # beside the first
 
 
@@ -55,6 +54,7 @@ class OnnxOnGpu:
         self._gpu_index = gpu
         self._specs = {spec.name: spec for spec in (*artifact.inputs, *artifact.outputs)}
         self._input = artifact.inputs[0].name
+        self._outputs = (LOGITS,) if artifact.refinement is None else (LOGITS, NEIGHBOURS)
         self._binding: Any = None
         self._options = runtime.RunOptions()
         self._options.log_severity_level = ERRORS_ONLY
@@ -69,7 +69,7 @@ class OnnxOnGpu:
         binding = self._open_session().io_binding()
         try:
             binding.bind_input(self._input, *self._place(self._input, addresses))
-            for name in _OUTPUTS:
+            for name in self._outputs:
                 binding.bind_output(name, *self._place(name, addresses))
         except Exception as error:
             raise DeviceError(f"ONNX Runtime refuses the GPU memory: {first_line(error)}") from error
