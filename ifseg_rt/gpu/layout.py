@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ifseg_rt.artifact.schema import IMAGE, LOGITS, NEIGHBOURS
 from ifseg_rt.errors import ArtifactError
 from ifseg_rt.gpu.memory import Region
 from ifseg_rt.upsampling.labels import label_type
@@ -41,8 +42,8 @@ class NetworkLayout:
     @property
     def tensors(self) -> dict[str, Region]:
         """Inputs and outputs of the network by name."""
-        tensors = {"image": self.image, "logits": self.logits}
-        return tensors if self.neighbours is None else {**tensors, "neighbours": self.neighbours}
+        tensors = {IMAGE: self.image, LOGITS: self.logits}
+        return tensors if self.neighbours is None else {**tensors, NEIGHBOURS: self.neighbours}
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def lay_out_network(artifact: Artifact) -> NetworkLayout:
         ArtifactError: the sidecar lacks one of them.
     """
     specs = {spec.name: spec for spec in (*artifact.inputs, *artifact.outputs)}
-    names = ["image", "logits", *([] if artifact.refinement is None else ["neighbours"])]
+    names = [IMAGE, LOGITS, *([] if artifact.refinement is None else [NEIGHBOURS])]
     missing = sorted(set(names) - set(specs))
     if missing:
         raise ArtifactError(f"the model has no {' and no '.join(missing)}, which the GPU's kernels work on")

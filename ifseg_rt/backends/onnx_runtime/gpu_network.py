@@ -1,4 +1,4 @@
-"""Runs a model with ONNX Runtime on the GPU over memory of the device path, through I/O binding."""
+"""Runs a model with ONNX Runtime on the GPU over memory of the GPU runner, through I/O binding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RUNS_BEFORE_RECORDING = 2  # beside the first
 
 
 class OnnxOnGpu:
-    """One ONNX Runtime session that works in the device path's own stream.
+    """One ONNX Runtime session that works in the GPU runner's own stream.
 
     Only ``logits`` and ``neighbours`` are computed: the averaging is done by our kernels.
 
@@ -59,7 +59,7 @@ class OnnxOnGpu:
         self._options = runtime.RunOptions()
         self._options.log_severity_level = ERRORS_ONLY
         self._options.only_execute_path_to_fetches = True
-        # Our stream orders everything, and the device path waits for it once a frame.
+        # Our stream orders everything, and the runner waits for it once a frame.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self.device: str = kind
         self.fallback_reason: str | None = None

@@ -29,7 +29,7 @@ from export.products.onnx_model import export_model
 from export.settings import ExportSettings
 from export.sidecar import preprocess_of
 from ifseg_rt.artifact.sidecar import file_record
-from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.machine import GpuFacts, Machine
 from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.schema import EngineArtifact, EngineBuild, EngineParity
 from train.loaded_model import LoadedModel
@@ -37,7 +37,7 @@ from train.models.ofa.model import IFSegModel
 
 SIZE = (64, 96)
 NAMES = ("sky", "road", "tree", "car")
-GPU = Gpu("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0")
+GPU = GpuFacts("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0")
 
 
 @pytest.fixture(scope="module")
