@@ -1,4 +1,4 @@
-"""Labels a camera or a stream: ``python examples/camera_loop.py 0``, or an address or a video in place of the number."""
+"""Labels a camera or a stream: ``python examples/camera_loop.py 0``, or an address, or a video."""
 
 from __future__ import annotations
 
