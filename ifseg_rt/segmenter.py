@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
-import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -14,6 +12,7 @@ from ifseg_rt.artifact.sidecar import Artifact
 from ifseg_rt.choose_runner import open_runner
 from ifseg_rt.errors import UsageError
 from ifseg_rt.frames import color_order
+from ifseg_rt.leaving import native_work
 from ifseg_rt.machine import require_gpu
 from ifseg_rt.model_file import read_model
 from ifseg_rt.options import Averaging, DeviceChoice, Extras, RunOptions, baked_refinement
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from ifseg_rt.stream.segmented import SegmentedStream
 
 _LOG = logging.getLogger(__name__)
-
-# A thread that labels while Python shuts down would meet a run time that is being taken apart, and abort the process.
-_OPEN: weakref.WeakSet[Segmenter] = weakref.WeakSet()
 
 
 class Segmenter:
@@ -104,7 +100,6 @@ class Segmenter:
         extras = Extras(bool(confidence), None if overlay is None else _opacity(overlay))
         options = RunOptions(choice, threads, cuda_graph, time_stages, extras)
         self._runner: Runner = open_runner(model, Averaging.of(self.refinement, self.artifact), options)
-        _OPEN.add(self)
         _LOG.info("%s runs on %s", self.path, self._runner.device)
 
     @classmethod
@@ -170,7 +165,9 @@ class Segmenter:
             UsageError: the segmenter is closed, or ``color`` is unknown.
             DeviceError: the device failed.
         """
-        return self._runner.run(frame, self._order(color))
+        order = self._order(color)
+        with native_work:
+            return self._runner.run(frame, order)
 
     def on_device(self, frame: Any, color: str | None = None, *, stream: Any = None) -> DeviceResult:  # noqa: ANN401
         """Segment one frame on the GPU and leave the result there.
@@ -191,7 +188,9 @@ class Segmenter:
             SourceError: the frame is empty, of another type or shape, or on another GPU.
             DeviceError: the GPU failed, or does not take the stream.
         """
-        return self._runner.run_on_device(frame, self._order(color), stream)
+        order = self._order(color)
+        with native_work:
+            return self._runner.run_on_device(frame, order, stream)
 
     def stream(
         self,
@@ -267,9 +266,3 @@ def _refinement_settings(refine: bool | tuple[int, int], artifact: Artifact) -> 
     if rounds < 0:
         raise UsageError(f"refinement takes 0 or more rounds, found {rounds}")
     return k, rounds
-
-
-@atexit.register
-def _close_all() -> None:
-    for segmenter in list(_OPEN):
-        segmenter.close()

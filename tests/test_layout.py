@@ -130,7 +130,7 @@ ROWS: dict[str, list[set[str]]] = {
         {"tensorrt", "options", "categories", "drawing"},
         {"artifact", "frames", "kernels", "sources"},
         {"machine", "cache"},
-        {"errors", "native_noise", "upsampling", "version"},
+        {"errors", "leaving", "native_noise", "upsampling", "version"},
     ],
     "export": [
         {"to_onnx", "to_trt"},

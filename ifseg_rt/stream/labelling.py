@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from ifseg_rt.sources.base import Source
 
 _JOIN = 1.5  # seconds that threads get to end; together with the frame being labelled, stopping stays below two
+# At the end of the process no thread may be inside a native library; see ifseg_rt.leaving.
+_running: weakref.WeakSet[LabelStream] = weakref.WeakSet()
 _WAITING = 1  # labelled frames that may wait to be written: more would only be older
 
 
@@ -77,6 +81,7 @@ class LabelStream:
         self._worker = threading.Thread(target=self._work, name="ifseg-rt labels", daemon=True)
 
     def __enter__(self) -> LabelStream:
+        _running.add(self)
         self._worker.start()
         for reader in self._all_readers():
             reader.start()
@@ -176,6 +181,12 @@ class LabelStream:
     def _finished(self, source: Source) -> bool:
         limit = self._policy.max_frames
         return limit is not None and self._labelled.get(id(source), 0) >= limit
+
+
+@atexit.register
+def _close_running() -> None:
+    for stream in list(_running):
+        stream.close()
 
 
 def raise_failed(failed: Sequence[tuple[str, IfsegError]], total: int) -> None:
