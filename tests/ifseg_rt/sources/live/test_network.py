@@ -81,7 +81,7 @@ def test_a_wrong_password_is_not_tried_again(web: Any, settings: SourceSettings)
 
 @pytest.mark.parametrize("frozen", ["opening", "reading"])
 def test_closing_from_another_thread(web: Any, jpeg: bytes, frozen: str) -> None:
-    settings = SourceSettings(open_timeout=30.0, read_timeout=1.5)
+    settings = SourceSettings(open_timeout=30.0, read_timeout=1.5)  # seconds
     source = opened(web.put_mjpeg("/video", jpeg, 0 if frozen == "opening" else 5, "silence"), settings)
     threading.Timer(0.3, source.close).start()
     began = time.monotonic()
@@ -97,7 +97,7 @@ def test_a_recording_is_delivered_whole(web: Any, mp4: bytes, settings: SourceSe
     frames, error = read(source)
     assert error is None
     assert [frame.time for frame in frames] == pytest.approx([n / 10 for n in range(FRAMES)])
-    assert frames[-1].image.mean() == pytest.approx(10 * (FRAMES - 1), abs=4)
+    assert frames[-1].image.mean() == pytest.approx(10 * (FRAMES - 1), abs=8)
 
 
 def test_a_recording_that_breaks_off_is_an_error(web: Any, mp4: bytes, settings: SourceSettings) -> None:
