@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class _Search:
         self.found: list[Source] = []
         self.left_out: list[tuple[str, str]] = []
         self._settings = settings
-        self._seen: dict[tuple[int, int], Path] = {}
+        self._seen: dict[tuple[int, int], str] = {}
 
     def add(self, argument: str) -> None:
         if not argument:
@@ -88,7 +88,7 @@ class _Search:
             self._device(argument, name, status)
 
     def _file(self, path: Path, name: str, status: os.stat_result) -> None:
-        if self._is_known(path, name, status):
+        if self._is_known(name, status):
             return
         try:
             kind = kind_of(path)
@@ -101,12 +101,12 @@ class _Search:
             )
         self._take(path, kind if kind.family != "unknown" else kind_by_name(path))
 
-    def _several(self, paths: Iterator[Path] | Sequence[Path], nothing: str) -> None:
+    def _several(self, paths: Sequence[Path], nothing: str) -> None:
         before, left_out = len(self.found), len(self.left_out)
         for path in paths:
             if not _is_junk(path):
                 self._one_of_several(path)
-        if len(self.found) == before:
+        if len(self.found) == before and not self._seen.keys() & {_identity(path) for path in paths}:
             others = self.left_out[left_out:]
             raise SourceError(f"{nothing} ({len(others)} other files)", hint=_first_of(others))
 
@@ -118,7 +118,7 @@ class _Search:
                 return
             if not stat.S_ISREG(status.st_mode):
                 self.left_out.append((name, f"is {_word_for(status)}"))
-            elif not self._is_known(path, name, status):
+            elif not self._is_known(name, status):
                 self._take_if_usable(path, name)
         except (OSError, ValueError) as error:
             self.left_out.append((name, f"cannot be read: {reason_of(error)}"))
@@ -143,14 +143,12 @@ class _Search:
         else:  # without a known beginning or suffix, too: FFmpeg looks further into the content
             self.found.append(VideoSource(path, settings))
 
-    def _is_known(self, path: Path, name: str, status: os.stat_result) -> bool:
+    def _is_known(self, name: str, status: os.stat_result) -> bool:
         """Whether the file was taken before, under this name or another."""
-        first = self._seen.setdefault((status.st_dev, status.st_ino), path) if status.st_ino else path
-        if first is path:
+        first = self._seen.setdefault((status.st_dev, status.st_ino), name) if status.st_ino else name  # 0: unknown
+        if first is name:
             return False
-        # A link from a folder to itself gives each file in it dozens of names, which nobody wants to read.
-        if path == first or path.is_symlink() or os.path.realpath(path) != os.path.realpath(first):
-            self.left_out.append((name, f"is the same file as {readable_name(first)}"))
+        self.left_out.append((name, f"is the same file as {first}" if first != name else "was named before"))
         return True
 
     def _device(self, argument: str, name: str, status: os.stat_result) -> None:
@@ -183,7 +181,21 @@ def _listed(folder: Path, name: str) -> list[Path]:
 
 
 def _matches(pattern: str) -> list[Path]:
-    return [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 (absolute)
+    """Expand a pattern, each entry of a folder once: a link from a folder to itself gives it dozens of names."""
+    matches = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207 (absolute)
+    folders = {parent: os.path.realpath(parent) for parent in {path.parent for path in matches}}
+    shortest: dict[tuple[str, str], Path] = {}
+    for path in sorted(matches, key=lambda path: len(path.parts)):
+        shortest.setdefault((folders[path.parent], path.name), path)
+    return sorted(shortest.values(), key=str)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_junk(path: Path) -> bool:

@@ -10,8 +10,9 @@ from ifseg_rt.errors import SourceError
 
 
 def readable_name(path: Path) -> str:
-    """Return a path as text that can be printed and written as UTF-8, bytes of other encodings as ``\\xe9``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Return a path as one line of text that can be written as UTF-8: other bytes and line ends look like ``\\xe9``."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(letter if letter >= " " else f"\\x{ord(letter):02x}" for letter in text)
 
 
 def file_stem(path: Path) -> str:

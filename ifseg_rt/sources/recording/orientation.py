@@ -72,4 +72,5 @@ def _matrix_of(frame: VideoFrame) -> NDArray[np.int32] | None:
 def _rotation(angle: float) -> NDArray[np.int32]:
     """The display matrix for an angle in degrees, anticlockwise."""
     cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    return (65536 * np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 16384]])).round().astype(np.int32)
+    matrix = np.rint(65536 * np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 16384]]))
+    return matrix.astype(np.int32)  # type: ignore[no-any-return]
