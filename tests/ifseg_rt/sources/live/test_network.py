@@ -15,6 +15,7 @@ from ifseg_rt.errors import SourceError
 from ifseg_rt.sources.base import Frame, Source, SourceLostError
 from ifseg_rt.sources.live import live_source
 from ifseg_rt.sources.settings import SourceSettings
+from tests.ifseg_rt.sources.live.conftest import container
 from tests.servers.start import free_port
 
 FRAMES = 20
@@ -155,3 +156,13 @@ def test_nothing_is_left_open(web: Any, jpeg: bytes, settings: SourceSettings) -
         if cycle == 1:
             before = held()
     assert held() == before
+
+
+def test_a_stream_that_is_joined_between_two_key_frames(web: Any, settings: SourceSettings) -> None:
+    whole = container("mpegts", "mpeg2video")
+    packets = len(whole) // 188
+    source = opened(web.put("/live.ts", whole[188 * (packets // 4) :], kind="video/mp2t"), settings)
+    items = source.items()
+    first = next(items)
+    source.close()
+    assert isinstance(first, Frame)  # and no word of damage
