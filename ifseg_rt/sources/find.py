@@ -106,7 +106,7 @@ class _Search:
         for path in paths:
             if not _is_junk(path):
                 self._one_of_several(path)
-        if len(self.found) == before:
+        if len(self.found) == before and not self._seen.keys() & {_identity(path) for path in paths}:
             others = self.left_out[left_out:]
             raise SourceError(f"{nothing} ({len(others)} other files)", hint=_first_of(others))
 
@@ -145,7 +145,7 @@ class _Search:
 
     def _is_known(self, name: str, status: os.stat_result) -> bool:
         """Whether the file was taken before, under this name or another."""
-        first = self._seen.setdefault((status.st_dev, status.st_ino), name) if status.st_ino else name
+        first = self._seen.setdefault((status.st_dev, status.st_ino), name) if status.st_ino else name  # 0: unknown
         if first is name:
             return False
         self.left_out.append((name, f"is the same file as {first}" if first != name else "was named before"))
@@ -188,6 +188,14 @@ def _matches(pattern: str) -> list[Path]:
     for path in sorted(matches, key=lambda path: len(path.parts)):
         shortest.setdefault((folders[path.parent], path.name), path)
     return sorted(shortest.values(), key=str)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_junk(path: Path) -> bool:

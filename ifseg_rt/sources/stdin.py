@@ -9,11 +9,12 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.errors import SourceError, UsageError
-from ifseg_rt.sources.base import Source
+from ifseg_rt.sources.base import Event, Frame, Source
 from ifseg_rt.sources.connection import ConnectedSource, Items
 from ifseg_rt.sources.content.kinds import Kind, kind_of
 from ifseg_rt.sources.decoding import Decoding, picture_stream
@@ -28,9 +29,19 @@ if TYPE_CHECKING:
 _NAME = "standard input"
 _HEAD = 4096
 _TS_PACKETS = (188, 192)  # bytes of a packet of a transport stream; Blu-ray discs add four
-# Pictures that programs write one after the other, and FFmpeg's name for that.
-_IN_A_ROW = {"JPEG": "mjpeg", "PNG": "png_pipe", "BMP": "bmp_pipe"}
-_PNM = {b"1": "pbm_pipe", b"2": "pgm_pipe", b"3": "ppm_pipe", b"4": "pbm_pipe", b"5": "pgm_pipe", b"6": "ppm_pipe"}
+_BEGINNING = 8
+_RATE = 25.0  # what FFmpeg takes for pictures in a row, too
+# Without it FFmpeg waits for 50 pictures to find a rate that pictures in a row do not have.
+_AT_ONCE = {"probesize": "32", "fpsprobesize": "0"}
+# How pictures begin that programs write one after the other, and what FFmpeg calls them then.
+_IN_A_ROW = {
+    b"\xff\xd8\xff": "mjpeg",
+    b"\x89PNG\r\n\x1a\n": "png_pipe",
+    b"BM": "bmp_pipe",
+    b"P4": "pbm_pipe",
+    b"P5": "pgm_pipe",
+    b"P6": "ppm_pipe",
+}
 
 
 def only_one_stdin(arguments: Sequence[str]) -> None:
@@ -67,15 +78,16 @@ class StdinSource(ConnectedSource):
             raise SourceError(f"{_NAME} was read already: a pipe can be read once only")
         pipe = _Pipe(stop)
         self._used = True
-        head = pipe.peek(_HEAD)
-        if not head:
+        beginning = pipe.peek(_BEGINNING)
+        if not beginning:
             raise SourceError(f"{_NAME} is empty: expected a picture or a video")
+        for row, form in _IN_A_ROW.items():
+            if beginning.startswith(row):  # without a look further: the next one may be long in coming
+                return self._in_a_row(pipe, form)
+        head = pipe.peek(_HEAD)
         kind = _kind_of_head(head)
         if kind.family == "other":
             raise SourceError(f"{_NAME} is neither a picture nor a video that can be read, but of the kind {kind.name}")
-        row = _PNM.get(head[1:2]) if kind.name == "PNM" else _IN_A_ROW.get(kind.name)
-        if row is not None:
-            return self._in_a_row(pipe, row)
         if kind.family in ("picture", "animation") or _index_comes_last(head):
             return self._whole(*spooled(pipe.chunks(), _NAME, self._settings))
         container = self._opened(pipe, None)
@@ -109,7 +121,17 @@ class StdinSource(ConnectedSource):
             container.close()
             return self._whole(*spooled([content], _NAME, self._settings))
         stream = picture_stream(container, _NAME, self._settings.max_pixels)
-        return self._decoded(_Resumed(container, first, packets), stream), container.close
+        self.fps = _RATE
+        return self._timed(self._decoded(_Resumed(container, first, packets), stream)), container.close
+
+    def _timed(self, items: Items) -> Items:
+        yield Event("note", f"{_NAME} holds pictures without times: taken as {_RATE:g} a second", {"fps": _RATE})
+        count = 0
+        for item in items:
+            if isinstance(item, Frame):
+                item = replace(item, time=count / _RATE, duration=1 / _RATE)
+                count += 1
+            yield item
 
     def _opened(self, pipe: _Pipe, form: str | None) -> InputContainer:
         import av
@@ -122,7 +144,7 @@ class StdinSource(ConnectedSource):
                 options={
                     "protocol_whitelist": "pipe",
                     "max_pixels": str(self._settings.max_pixels),
-                    **({} if form else {"format_whitelist": allowed_formats()}),
+                    **(_AT_ONCE if form else {"format_whitelist": allowed_formats()}),
                 },
                 metadata_errors="replace",
             )
