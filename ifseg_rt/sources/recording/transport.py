@@ -55,4 +55,5 @@ def _follow(packet: bytes, units: dict[int, _Unit]) -> None:
     elif stream in units:
         units[stream].found += len(payload)
     if stream in units and payload:
-        units[stream].is_stuffed = filled > 1 and packet[begin - 1] == 0xFF
+        # One or two bytes are filled up by a field without content, more by a field that ends in 0xFF.
+        units[stream].is_stuffed = bool(packet[3] & 0x20) and (filled <= 1 or packet[begin - 1] == 0xFF)
