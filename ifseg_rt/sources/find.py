@@ -65,6 +65,7 @@ class _Search:
         self.left_out: list[tuple[str, str]] = []
         self._settings = settings
         self._seen: dict[tuple[int, int], str] = {}
+        self._taken: set[tuple[int, int] | None] = set()
 
     def add(self, argument: str) -> None:
         if not argument:
@@ -106,7 +107,7 @@ class _Search:
         for path in paths:
             if not _is_junk(path):
                 self._one_of_several(path)
-        if len(self.found) == before and not self._seen.keys() & {_identity(path) for path in paths}:
+        if len(self.found) == before and not self._taken & {_identity(path) for path in paths}:
             others = self.left_out[left_out:]
             raise SourceError(f"{nothing} ({len(others)} other files)", hint=_first_of(others))
 
@@ -134,6 +135,7 @@ class _Search:
 
     def _take(self, path: Path, kind: Kind) -> None:
         settings = self._settings
+        self._taken.add(_identity(path))
         if kind.family == "picture" and kind.pages > 1:
             self.found += [PictureSource(path, settings, page=page) for page in range(1, kind.pages + 1)]
         elif kind.family == "picture":
