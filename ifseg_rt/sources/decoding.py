@@ -125,6 +125,7 @@ class Decoding:
         self._connection = connection
         self._attempts = attempts
         self._origin = stream.start_time
+        self._unit = float(stream.time_base or 0)  # seconds
         self._doubt = Doubt()
         self._orientation = Orientation(stream.codec_context.name)
         self._awaited: dict[int, str | None] = {}  # by presentation time
@@ -268,7 +269,7 @@ class Decoding:
             image,
             index,
             time=time,
-            duration=float(duration * self._time_base) if duration > 0 else None,
+            duration=float(duration * self._unit) if duration > 0 else None,
             damaged=reason is not None,
             connection=self._connection,
         )
@@ -282,20 +283,16 @@ class Decoding:
         when = "" if time is None else f" at {time:.2f} s"
         return Event("corrupt", f"frame {index}{when} {reason}", {"frame": index, "time": time, "reason": reason})
 
-    @property
-    def _time_base(self) -> float:
-        return float(self._stream.time_base or 0)
-
     def _seconds(self, pts: int | None) -> float | None:
         """Presentation time from the start of the stream; the first picture defines it where the stream does not."""
-        if pts is None or not self._time_base:
+        if pts is None or not self._unit:
             return None
         if self._origin is None:
             self._origin = pts
-        return (pts - self._origin) * self._time_base
+        return (pts - self._origin) * self._unit
 
     def _end_of(self, packet: Packet[VideoStream]) -> float:
-        return (self._seconds(packet.pts) or 0.0) + (packet.duration or 0) * self._time_base
+        return (self._seconds(packet.pts) or 0.0) + (packet.duration or 0) * self._unit
 
 
 def _reason(error: Exception) -> str:

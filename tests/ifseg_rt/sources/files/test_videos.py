@@ -43,7 +43,7 @@ def test_times_survive(clip: Any, read: Any, steps: list[int], suffix: str) -> N
     codec = "mpeg4"
     with tempfile.TemporaryDirectory() as folder:
         frames, events, error = read(VideoSource(clip(Path(folder) / f"v{suffix}", times, codec=codec)))
-    assert (events, error) == ([], "")
+    assert ([event for event in events if event.kind == "corrupt"], error) == ([], "")
     assert [frame.time for frame in frames] == pytest.approx([time / 1000 for time in times], abs=0.0006)
 
 
