@@ -18,6 +18,7 @@ from ifseg_rt.sources.base import Event, Frame, Source
 from ifseg_rt.sources.connection import ConnectedSource, Items
 from ifseg_rt.sources.content.kinds import Kind, kind_of
 from ifseg_rt.sources.decoding import Decoding, picture_stream
+from ifseg_rt.sources.recording.arriving import Watch, watch_for
 from ifseg_rt.sources.settings import SourceSettings
 from ifseg_rt.sources.spooled import chained, file_sources, spooled
 from ifseg_rt.sources.videos import allowed_formats
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _NAME = "standard input"
 _HEAD = 4096
-_TS_PACKETS = (188, 192)  # bytes of a packet of a transport stream; Blu-ray discs add four
 _BEGINNING = 8
 _RATE = 25.0  # what FFmpeg takes for pictures in a row, too
 # Without it FFmpeg waits for 50 pictures to find a rate that pictures in a row do not have.
@@ -90,6 +90,7 @@ class StdinSource(ConnectedSource):
             raise SourceError(f"{_NAME} is neither a picture nor a video that can be read, but of the kind {kind.name}")
         if kind.family in ("picture", "animation") or _index_comes_last(head):
             return self._whole(*spooled(pipe.chunks(), _NAME, self._settings))
+        pipe.watch = watch_for(kind.name)
         container = self._opened(pipe, None)
         try:
             stream = picture_stream(container, _NAME, self._settings.max_pixels)
@@ -97,7 +98,7 @@ class StdinSource(ConnectedSource):
             container.close()
             raise
         self.fps = float(stream.average_rate) if stream.average_rate else None
-        return self._decoded(container, stream, pipe if kind.name == "MPEG-TS" else None), container.close
+        return self._decoded(container, stream, pipe.watch), container.close
 
     def _whole(self, sources: list[Source], release: Callable[[], None]) -> tuple[Items, Callable[[], None]]:
         self.is_still = len(sources) == 1 and sources[0].is_still
@@ -154,7 +155,7 @@ class StdinSource(ConnectedSource):
                 hint="an MP4 whose index is at its end must be named as a file, or written with -movflags +faststart",
             ) from error
 
-    def _decoded(self, container: Any, stream: VideoStream, packets: _Pipe | None = None) -> Items:  # noqa: ANN401
+    def _decoded(self, container: Any, stream: VideoStream, watch: Watch | None = None) -> Items:  # noqa: ANN401
         decoding = Decoding(
             container,
             stream,
@@ -164,9 +165,7 @@ class StdinSource(ConnectedSource):
             connection=self._number + 1,
         )
         yield from decoding.items()
-        missing = decoding.missing_packets() or decoding.broken
-        if missing is None and packets is not None and all(packets.count % size for size in _TS_PACKETS):
-            missing = "its last packet is cut off"
+        missing = (watch and watch.missing()) or decoding.missing_packets() or decoding.broken
         if missing is not None:
             raise SourceError(f"{_NAME} ends early, after {decoding.index} frames: {missing}")
         if decoding.index == 0:
@@ -191,7 +190,7 @@ class _Pipe:
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
         self._ahead = b""
-        self.count = 0  # bytes read so far
+        self.watch: Watch | None = None  # sees what is read
         try:
             self._number = sys.stdin.fileno() if sys.stdin is not None else -1
             os.fstat(self._number)
@@ -202,26 +201,27 @@ class _Pipe:
 
     def read(self, length: int) -> bytes:
         """At most so many bytes; none at the end, or once the source is to stop."""
-        if self._ahead:
-            content, self._ahead = self._ahead[:length], self._ahead[length:]
-            return content
+        content, self._ahead = self._ahead[:length], self._ahead[length:]
+        content = content or self._arriving(length)
+        if self.watch is not None:
+            self.watch.feed(content)
+        return content
+
+    def _arriving(self, length: int) -> bytes:
         # Waiting in steps, so that another thread can end it; Windows cannot wait for pipes.
         while sys.platform != "win32" and not select.select([self._number], [], [], 0.1)[0]:
             if self._stop.is_set():
                 return b""
         try:
-            content = os.read(self._number, length)
+            return os.read(self._number, length)
         except OSError as error:
             raise SourceError(f"{_NAME} cannot be read: {error.strerror}") from error
-        self.count += len(content)
-        return content
 
     def peek(self, length: int) -> bytes:
         """The first bytes, which stay to be read; fewer only at the end."""
         while len(self._ahead) < length:
-            ahead, self._ahead = self._ahead, b""
-            more = self.read(length - len(ahead))
-            self._ahead = ahead + more
+            more = self._arriving(length - len(self._ahead))
+            self._ahead += more
             if not more:
                 break
         return self._ahead

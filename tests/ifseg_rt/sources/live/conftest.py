@@ -33,10 +33,11 @@ def jpeg() -> bytes:
 
 
 def container(form: str, codec: str = "mpeg4", path: Path | None = None, **options: str) -> bytes:
-    """Return a video of 20 frames, 10 a second, 64 x 48, as bytes."""
+    """Return a video of 20 frames, 10 a second, 64 x 48, with a key frame every 8, as bytes."""
     file = io.BytesIO()
     with av.open(file if path is None else str(path), "w", format=form, options=options) as output:
         stream: Any = output.add_stream(codec, rate=10)
+        stream.gop_size = 8
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for number in range(FRAMES):
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * number, np.uint8), format="bgr24")

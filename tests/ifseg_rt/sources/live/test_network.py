@@ -159,7 +159,10 @@ def test_nothing_is_left_open(web: Any, jpeg: bytes, settings: SourceSettings) -
 
 
 def test_a_stream_that_is_joined_between_two_key_frames(web: Any, settings: SourceSettings) -> None:
-    whole = container("mpegts", "mpeg2video")
+    try:
+        whole = container("mpegts", "libx264")
+    except ValueError:
+        pytest.skip("this PyAV has no libx264")
     packets = len(whole) // 188
     source = opened(web.put("/live.ts", whole[188 * (packets // 4) :], kind="video/mp2t"), settings)
     items = source.items()

@@ -110,9 +110,9 @@ def test_what_is_no_picture_is_one_clear_error(pipe: Pipe, content: bytes) -> No
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("form", ["mp4", "fragmented", "mpegts"])
+@pytest.mark.parametrize("form", ["mp4", "late", "mpegts", "matroska"])
 def test_what_is_cut_off_is_an_error(pipe: Pipe, mp4: bytes, form: str) -> None:
-    content = {"mp4": mp4, "fragmented": container("mp4"), "mpegts": container("mpegts", "mpeg2video")}[form]
+    content = {"mp4": mp4, "late": container("mp4")}.get(form) or container(form, "mpeg2video")
     with pytest.raises(SourceError):
         frames(pipe(content[: len(content) * 2 // 3 + 1]))
 
