@@ -15,8 +15,10 @@ from ifseg_rt.sources.base import Source
 from ifseg_rt.sources.content.kinds import DRAWN, Kind, kind_by_name, kind_of
 from ifseg_rt.sources.content.names import readable_name, reason_of
 from ifseg_rt.sources.live import live_source
+from ifseg_rt.sources.network.urls import file_of_url
 from ifseg_rt.sources.pictures import PictureSource
 from ifseg_rt.sources.settings import SourceSettings
+from ifseg_rt.sources.stdin import only_one_stdin
 from ifseg_rt.sources.videos import VideoSource
 
 _JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin", "lost+found"})
@@ -54,6 +56,7 @@ def find_sources(arguments: Sequence[str], settings: SourceSettings | None = Non
         SourceError: one of them does not exist, cannot be read, or holds nothing that could be labelled.
     """
     search = _Search(settings or SourceSettings())
+    only_one_stdin(arguments)
     for argument in arguments:
         search.add(argument)
     return Sources(tuple(search.found), tuple(search.left_out))
@@ -70,7 +73,7 @@ class _Search:
     def add(self, argument: str) -> None:
         if not argument:
             raise SourceError("an empty name was given: expected a file, a folder, a pattern, a camera or an address")
-        path = Path(argument)
+        path = file_of_url(argument) or Path(argument)
         name = readable_name(path)
         status = _status(path, name)
         if status is None:
