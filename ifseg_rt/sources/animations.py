@@ -13,7 +13,7 @@ from ifseg_rt.native_noise import native_noise_hidden
 from ifseg_rt.sources.base import Event, Frame
 from ifseg_rt.sources.content.headers import declared_size
 from ifseg_rt.sources.content.names import file_stem, read_file, readable_name
-from ifseg_rt.sources.decoding import check_size
+from ifseg_rt.sources.recording.streams import check_size
 from ifseg_rt.sources.settings import SourceSettings
 
 _AT_ONCE = 32  # pictures decoded in one go: OpenCV starts from the beginning for each go, and keeps all of one

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ifseg_rt.errors import SourceError
 from ifseg_rt.sources.base import Event, Frame
 from ifseg_rt.sources.recording.doubt import Doubt
+from ifseg_rt.sources.recording.due import Due
 from ifseg_rt.sources.recording.gaps import Times
 from ifseg_rt.sources.recording.orientation import Orientation
 from ifseg_rt.sources.recording.promises import JpegEnds, pictures_listed, stated_duration
+from ifseg_rt.sources.recording.streams import check_size, picture_stream, rough_limit
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -21,56 +22,14 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
+__all__ = ["Decoding", "check_size", "picture_stream"]
+
 # A decoder that guesses says so only on FFmpeg's log: of 1476 frames of 30 damaged H.264 clips, 955 wrong ones looked
 # sound. Told to give up on what is invalid, and with everything doubted until the next key frame, 99 did.
 _STRICT = {"err_detect": "explode"}
 _TOLERANCE = 0.5  # seconds
 _WITHOUT_INDEX = frozenset({"flv", "matroska,webm", "mpeg", "mpegts"})
 _WITHOUT_END = frozenset({"h264", "hevc", "mjpeg", "mpeg", "mpegts", "mpegvideo", "m4v"})  # only the picture tells
-_REORDERED = 32  # pictures; H.264 and HEVC allow 16 between decoding and showing
-_ONE_PICTURE_EACH = frozenset({"h264", "hevc", "mjpeg"})
-
-
-def picture_stream(container: InputContainer, name: str, max_pixels: int) -> VideoStream:
-    """Find the pictures of a container; a cover picture attached to music is none.
-
-    Args:
-        container: an opened PyAV container.
-        name: what messages call it.
-        max_pixels: width x height above which it is refused, before anything is decoded.
-
-    Raises:
-        SourceError: it holds no pictures, in no known format, or too large ones.
-    """
-    from av.stream import Disposition
-
-    streams = container.streams.video
-    moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
-    if not moving:
-        held = "music with a cover picture" if streams else "no pictures"
-        raise SourceError(f"{name} holds {held}, no video", hint="name a video or a picture")
-    best: VideoStream | None = container.streams.best("video")  # type: ignore[assignment]
-    stream = best if best in moving else moving[0]
-    if stream.codec_context is None:
-        raise SourceError(f"{name} holds a video that FFmpeg {_ffmpeg()} cannot decode", hint="convert it to H.264")
-    width, height = stream.codec_context.width, stream.codec_context.height
-    check_size(width, height, name, max_pixels)
-    if not width or not height:  # FFmpeg was told the limit, and forgets a size above it
-        raise SourceError(f"{name} states no size, or one above {max_pixels} pixels", hint="try --max-pixels 500000000")
-    return stream
-
-
-def check_size(width: int, height: int, name: str, max_pixels: int) -> None:
-    """Refuse a picture that is too large, before memory is taken for it.
-
-    Raises:
-        SourceError: ``width`` x ``height`` is above ``max_pixels``.
-    """
-    if width * height > max_pixels:
-        raise SourceError(
-            f"{name} is {width} x {height} pixels large: more than {max_pixels}",
-            hint=f"if that is right: --max-pixels {width * height}",
-        )
 
 
 class Decoding:
@@ -128,8 +87,8 @@ class Decoding:
         self._unit = float(stream.time_base or 0)  # seconds
         self._doubt = Doubt()
         self._orientation = Orientation(stream.codec_context.name)
-        self._awaited: dict[int, str | None] = {}  # by presentation time
-        self._last_pts: int | None = None
+        self._due = Due(stream.codec_context.name)
+        self._max_pixels = max_pixels
         self._jpeg_ends = JpegEnds(stream)
         # A stream without an end would fill the memory; other containers list their pictures or count them.
         gaps_tell = not low_delay and container.format.name in _WITHOUT_INDEX
@@ -137,7 +96,7 @@ class Decoding:
         context = stream.codec_context
         context.options = {
             **_STRICT,
-            "max_pixels": str(max_pixels),
+            "max_pixels": str(rough_limit(max_pixels)),
             **({"flags": "low_delay"} if low_delay else {}),
         }
         # Threads by slice, never by frame: with those, an error comes with another packet than its own and takes
@@ -161,15 +120,20 @@ class Decoding:
             else:
                 self._doubt.passed(packet)
             if packet.size:
-                self._note(packet, reason or self._jpeg_ends.missing_in(packet))
+                reason = reason or self._jpeg_ends.missing_in(packet)
+                self._note(packet, reason)
+                if reason is not None and packet.pts is None and packet.dts is None:
+                    yield self._lost(None, reason)
             for frame in frames:
-                refused = self._awaited.pop(frame.pts, None) if frame.pts is not None else None
-                yield from self._passed_over(frame.pts or 0)
+                refused = self._due.take(frame)
+                yield from (self._lost(due, reason) for due, reason in self._due.passed(frame))
                 yield self._item(frame, refused)
-            if len(self._awaited) > _REORDERED:
-                yield from self._passed_over(next(iter(self._awaited)) + 1)
-        yield from self._passed_over(None)
+        yield from (self._lost(due, reason) for due, reason in self._due.passed(None))
         yield from self._unfound() if self._container.format.name == "avi" else self._gaps()
+
+    def _lost(self, pts: int | None, reason: str) -> Event:
+        self.lost += 1
+        return self._corrupt(self._seconds(pts), f"cannot be decoded ({reason})")
 
     def _unfound(self) -> Iterator[Event]:
         """Tell of pictures that the index of an AVI lists and that were not found where they should be."""
@@ -185,22 +149,9 @@ class Decoding:
         self.packets += 1
         self.end = max(self.end, self._end_of(packet))
         self.last_failed = reason is not None or packet.is_corrupt
-        pts = packet.dts if packet.pts is None else packet.pts
         if self._times is not None and packet.pts is not None:
             self._times.add(packet.pts)
-        if pts is not None and not packet.is_discard and (reason is not None or self._must_show()):
-            self._awaited[pts] = reason
-
-    def _must_show(self) -> bool:
-        """Whether a packet that is not refused must give a picture: some formats have ones that give none."""
-        return self._stream.codec_context.name in _ONE_PICTURE_EACH or self._doubt.lasts
-
-    def _passed_over(self, pts: int | None) -> Iterator[Event]:
-        """Tell of packets that gave no picture, once one that is shown later has come; of all for ``None``."""
-        for due in sorted(due for due in self._awaited if pts is None or due < pts):
-            self.lost += 1
-            reason = self._awaited.pop(due) or "the decoder gave no picture"
-            yield self._corrupt(self._seconds(due), f"cannot be decoded ({reason})")
+        self._due.add(packet, reason, in_doubt=self._doubt.lasts)
 
     def _gaps(self) -> Iterator[Event]:
         """Tell of pictures whose packets never came; without other damage, they may never have been taken."""
@@ -248,19 +199,18 @@ class Decoding:
                 attempts -= 1
 
     def _item(self, frame: VideoFrame, refused: str | None) -> Frame | Event:
-        doubtful = self._doubt.about(frame)
-        reason = "was made from a damaged one" if doubtful else None
+        reason = "was made from a damaged one" if self._doubt.about(frame) else None
+        if self._due.is_out_of_order(frame):
+            reason = "comes after one that is shown later"
         if frame.is_corrupt or refused is not None:
             reason = "is damaged"
-        if frame.pts is not None:
-            if self._last_pts is not None and frame.pts <= self._last_pts:
-                reason = reason or "comes after one that is shown later"
-            self._last_pts = frame.pts
         time = self._seconds(frame.pts)
         if reason is not None:
             self.damaged += 1
             if not self._keep_damaged:
                 return self._corrupt(time, reason)
+        if frame.width * frame.height > self._max_pixels:
+            return self._corrupt(time, f"is {frame.width} x {frame.height} pixels large: more than {self._max_pixels}")
         image = self._orientation.upright(self._bgr(frame), frame)
         index = self.index
         self.index += 1
@@ -297,9 +247,3 @@ class Decoding:
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
-
-
-def _ffmpeg() -> str:
-    import av
-
-    return str(getattr(av, "ffmpeg_version_info", ""))

@@ -17,7 +17,7 @@ from ifseg_rt.sources.content.depths import eight_bits
 from ifseg_rt.sources.content.headers import declared_size
 from ifseg_rt.sources.content.kinds import PICTURE_SUFFIXES
 from ifseg_rt.sources.content.names import file_stem, read_file, readable_name
-from ifseg_rt.sources.decoding import check_size
+from ifseg_rt.sources.recording.streams import check_size
 from ifseg_rt.sources.settings import SourceSettings
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from ifseg_rt.errors import SourceError
 from ifseg_rt.sources.base import Event, Frame
 from ifseg_rt.sources.content.kinds import VIDEO_SUFFIXES, kind_of
 from ifseg_rt.sources.content.names import file_stem, readable_name, reason_of
-from ifseg_rt.sources.decoding import Decoding, picture_stream
+from ifseg_rt.sources.decoding import Decoding
 from ifseg_rt.sources.recording.completeness import doubtful_end, missing_end
+from ifseg_rt.sources.recording.streams import picture_stream, rough_limit
 from ifseg_rt.sources.settings import SourceSettings
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class VideoSource:
                 options={
                     "protocol_whitelist": "file",
                     "format_whitelist": allowed_formats(),
-                    "max_pixels": str(self._settings.max_pixels),
+                    "max_pixels": str(rough_limit(self._settings.max_pixels)),
                 },
                 metadata_errors="replace",
             )

@@ -48,6 +48,8 @@ class Doubt:
 
     def about(self, frame: VideoFrame) -> bool:
         """Whether a picture was made from a missing or damaged one; asked once of each."""
+        if frame.pts is None:
+            return self.lasts
         if frame.pts not in self._doubted:
             return False
         self._doubted.discard(frame.pts)
