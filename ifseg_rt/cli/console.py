@@ -122,10 +122,9 @@ class _SourceProgress:
             self._bar.stop()
         if self._frames:
             self._console.note(self._summary(counts))
-        skipped = counts.events["corrupt"]
-        if counts.damaged or skipped:
+        if counts.damaged or counts.skipped:
             kept = f", {counts.damaged} of them kept and marked" if counts.damaged else ""
-            self._console.warn(f"{self._source.name}: {max(skipped, counts.damaged)} damaged frames{kept}")
+            self._console.warn(f"{self._source.name}: {counts.damaged + counts.skipped} damaged frames{kept}")
 
     def _start_bar(self) -> None:
         self._bar = progress_bar("{task.fields[speed]}")

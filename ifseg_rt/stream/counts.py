@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 _REMEMBERED = 1000  # latencies; a run may last for weeks
 
 
+def frames_of(event: Event) -> int:
+    """How many frames a ``corrupt`` event stands for: missing packets come as one event."""
+    return int(event.details.get("frames", 1))
+
+
 class Counts:
     """Frames and what became of them, of one source.
 
@@ -20,12 +25,14 @@ class Counts:
         frames: labelled frames.
         damaged: those of them that the decoder had to guess in part.
         dropped: frames of a live source that were never labelled, by cause, as the last labelled frame told.
+        skipped: damaged frames that were left out, or never came, where the source could tell.
         events: by kind: ``corrupt``, ``lost``, ``reconnected``, ...
     """
 
     def __init__(self) -> None:
         self.frames = 0
         self.damaged = 0
+        self.skipped = 0
         self.dropped: dict[str, int] = {}
         self.events: Counter[str] = Counter()
         self._latencies: deque[float] = deque(maxlen=_REMEMBERED)
@@ -40,6 +47,8 @@ class Counts:
     def event(self, event: Event) -> None:
         """Count an event."""
         self.events[event.kind] += 1
+        if event.kind == "corrupt":
+            self.skipped += frames_of(event)
 
     @property
     def latency_ms(self) -> tuple[float, float] | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ifseg_rt.errors import IfsegError, SourceError
 from ifseg_rt.sources.settings import SourceSettings
+from ifseg_rt.stream.counts import frames_of
 from ifseg_rt.stream.files import FileReader
 from ifseg_rt.stream.inbox import Inbox
 from ifseg_rt.stream.items import Closed, FromReader, FromStream, Happened, Labelled, Taken
@@ -156,8 +157,8 @@ class LabelStream:
     def _handle(self, item: FromReader) -> FromStream | None:
         if isinstance(item, Happened):
             dropped = self._dropped.get(id(item.source))
-            if dropped is not None and item.event.kind == "corrupt" and item.event.details.get("skipped", True):
-                dropped["corrupt"] += 1
+            if dropped is not None and item.event.kind == "corrupt":
+                dropped["corrupt"] += frames_of(item.event)
         return self._label(item) if isinstance(item, Taken) else item
 
     def _label(self, taken: Taken) -> Labelled | Closed | None:

@@ -46,7 +46,7 @@ WISHES = SourceSettings(camera_size=(1280, 720), camera_fps=15, camera_format="M
 
 
 def test_frames_with_numbers_and_times() -> None:
-    source = CameraSource(0, WISHES, lambda device: FakeCapture(3))
+    source = CameraSource(0, settings=WISHES, open_capture=lambda device: FakeCapture(3))
     before = time.monotonic()
     frames = list(itertools.islice(source.items(), 3))
     assert [frame.index for frame in frames if isinstance(frame, Frame)] == [0, 1, 2]
@@ -56,19 +56,19 @@ def test_frames_with_numbers_and_times() -> None:
 
 def test_what_a_driver_does_instead_is_said() -> None:
     capture = FakeCapture(frame_width=640, fps=30)
-    first = next(CameraSource(0, WISHES, lambda device: capture).items())
+    first = next(CameraSource(0, settings=WISHES, open_capture=lambda device: capture).items())
     assert isinstance(first, Event)
     assert first.kind == "note"
     assert "640x720 instead of 1280x720" in first.text
     assert "30 instead of 15" in first.text
     assert "MJPG" not in first.text  # granted
-    assert isinstance(next(CameraSource(0, WISHES, lambda device: FakeCapture()).items()), Frame)
+    assert isinstance(next(CameraSource(0, settings=WISHES, open_capture=lambda device: FakeCapture()).items()), Frame)
 
 
 def test_a_camera_that_goes_away_and_comes_back() -> None:
     captures = [FakeCapture(3), FakeCapture(3)]
     waiting = iter(captures)
-    source = CameraSource(0, WISHES, lambda device: next(waiting))
+    source = CameraSource(0, settings=WISHES, open_capture=lambda device: next(waiting))
     items = source.items()
     assert len(list(itertools.islice(items, 3))) == 3
     gone = time.monotonic()
@@ -87,13 +87,16 @@ def test_a_hiccup_is_no_loss() -> None:
     capture = FakeCapture()
     answers = iter([(True, capture.picture), (False, None), (True, capture.picture)])
     capture.read = lambda: next(answers)  # type: ignore[method-assign]
-    assert len(list(itertools.islice(CameraSource(0, WISHES, lambda device: capture).items(), 2))) == 2
+    assert (
+        len(list(itertools.islice(CameraSource(0, settings=WISHES, open_capture=lambda device: capture).items(), 2)))
+        == 2
+    )
 
 
 def test_a_driver_that_raises() -> None:
     capture = FakeCapture()
     capture.read = lambda: (_ for _ in ()).throw(RuntimeError("bus error"))  # type: ignore[method-assign]
-    source = CameraSource(1, WISHES, lambda device: capture)
+    source = CameraSource(1, settings=WISHES, open_capture=lambda device: capture)
     with pytest.raises(SourceLostError, match="bus error"):
         list(source.items())
     source.close()
@@ -103,7 +106,7 @@ def test_a_driver_that_raises() -> None:
 def test_closing_while_a_read_blocks() -> None:
     capture, gate = FakeCapture(), threading.Event()
     capture.read = lambda: (gate.wait(5), capture.picture)  # type: ignore[method-assign]
-    source = CameraSource(0, WISHES, lambda device: capture)
+    source = CameraSource(0, settings=WISHES, open_capture=lambda device: capture)
     thread = threading.Thread(target=lambda: list(source.items()))
     thread.start()
     time.sleep(0.1)
@@ -120,14 +123,18 @@ def test_closing_while_a_read_blocks() -> None:
 @pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1), (4, 6, 4)])
 def test_grey_and_four_channels_become_bgr(shape: tuple[int, ...]) -> None:
     capture = FakeCapture(picture=np.full(shape, 7, np.uint8))
-    frame = next(CameraSource(0, WISHES, lambda device: capture).items())
+    frame = next(CameraSource(0, settings=WISHES, open_capture=lambda device: capture).items())
     assert isinstance(frame, Frame)
     assert frame.image.shape == (4, 6, 3)
 
 
 def test_raw_pixels_are_refused() -> None:
     with pytest.raises(SourceError, match="uint16"):
-        next(CameraSource(0, WISHES, lambda device: FakeCapture(picture=np.zeros((4, 6), np.uint16))).items())
+        next(
+            CameraSource(
+                0, settings=WISHES, open_capture=lambda device: FakeCapture(picture=np.zeros((4, 6), np.uint16))
+            ).items()
+        )
 
 
 def test_a_missing_camera_is_one_clear_error(capfd: pytest.CaptureFixture[str]) -> None:
