@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,8 +16,6 @@ from train.models.ofa.config import PRESETS, ModelConfig
 from train.models.ofa.model import IFSegModel
 from train.words.tokenizer import WordTokenizer
 from train.words.vocabulary import Vocabulary
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORDS = ("sky", "road", "tree", "car")
 _PROMPT = [0, 10, 11, 12, 13, 3, 2]
