@@ -21,7 +21,7 @@ from export.graph.dynamic_int8 import LARGEST_WEIGHT, quantise_linears, quantise
 from export.graph.writer import FUSED_OPSET, default_opset, write_onnx
 from export.parity.graph import RELATIVE_TOLERANCE, ParityReport
 from export.pictures import textured_picture
-from export.products.onnx_model import export_model
+from export.products.onnx_model import Exported, export_model
 from export.settings import ExportSettings
 from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.errors import ExportError, UsageError
@@ -40,16 +40,9 @@ def session(path: Path, optimised: Path | None = None) -> onnxruntime.InferenceS
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def written(model: IFSegModel, path: Path, frozen: FrozenSegmenter | None = None) -> Path:
-    frozen = frozen or FrozenSegmenter(model, SIZE, precision="int8")
-    write_onnx(frozen, path, opset=default_opset(frozen.precision, frozen.attention))
-    return path
-
-
 @pytest.fixture(scope="module")
-def micro_int8(micro_like: IFSegModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    frozen = FrozenSegmenter(micro_like, SIZE, precision="int8", attention="fused")
-    return written(micro_like, tmp_path_factory.mktemp("int8") / "model.onnx", frozen)
+def micro_int8(exported: Callable[[str], Exported]) -> Path:
+    return exported("int8").path
 
 
 def test_weights_use_seven_bits_and_a_scale_per_output() -> None:
@@ -64,7 +57,7 @@ def test_weights_use_seven_bits_and_a_scale_per_output() -> None:
     assert 2 * 255 * LARGEST_WEIGHT < 2**15
 
 
-def test_which_layers_are_integers(micro_int8: Path, micro_like: IFSegModel, tmp_path: Path) -> None:
+def test_which_layers_are_integers(micro_int8: Path, tmp_path: Path) -> None:
     graph = onnx.load(micro_int8).graph
     operators = Counter(node.op_type for node in graph.node)
     # Two encoder layers of 6, two decoder layers of 10, the projection; the neck and the categories stay as they are.
@@ -87,16 +80,11 @@ def test_which_layers_are_integers(micro_int8: Path, micro_like: IFSegModel, tmp
     assert fused["DynamicQuantizeMatMul"] + fused["MatMulIntegerToFloat"] == operators["MatMulInteger"]
 
 
-@pytest.mark.parametrize("kind", ["ofa_like", "micro_like"])
-def test_error_and_neighbours(
-    request: pytest.FixtureRequest, noise: Callable[..., torch.Tensor], tmp_path: Path, kind: str, micro_int8: Path
-) -> None:
-    model = request.getfixturevalue(kind)
-    path = micro_int8 if kind == "micro_like" else written(model, tmp_path / "model.onnx")
+def test_error_and_neighbours(micro_int8: Path, micro_like: IFSegModel, noise: Callable[..., torch.Tensor]) -> None:
     image = noise(SIZE, seed=3)
-    logits, near = session(path).run(["logits", "neighbours"], {"image": image.numpy()})
+    logits, near = session(micro_int8).run(["logits", "neighbours"], {"image": image.numpy()})
     with torch.no_grad():
-        _, exact, neighbours = FrozenSegmenter(model, SIZE)(image)
+        _, exact, neighbours = FrozenSegmenter(micro_like, SIZE)(image)
     error = np.sqrt(np.square(logits - exact.numpy()).mean()) / (exact - exact.mean(-1, keepdim=True)).std().item()
     assert 1e-3 < error <= RELATIVE_TOLERANCE["int8"]
     assert (near == neighbours.numpy()).mean() > 0.99, "the features are not quantised"
@@ -105,8 +93,9 @@ def test_error_and_neighbours(
 def test_fused_attention_is_the_same_attention(
     ofa_like: IFSegModel, noise: Callable[..., torch.Tensor], tmp_path: Path
 ) -> None:
-    frozen = FrozenSegmenter(ofa_like, (192, 256), batch=2, attention="fused")
-    path = written(ofa_like, tmp_path / "model.onnx", frozen)
+    frozen = FrozenSegmenter(ofa_like, (192, 256), batch=2, attention="fused", rounds=0)
+    path = tmp_path / "model.onnx"
+    write_onnx(frozen, path, opset=default_opset(frozen.precision, frozen.attention))
     assert onnx.load(path).opset_import[0].version == FUSED_OPSET
     image = noise((192, 256), batch=2)
     with torch.no_grad():
@@ -123,7 +112,7 @@ def test_command_and_run_time(
 
     target = tmp_path / "model.onnx"
     monkeypatch.setattr(parity, "WORTHWHILE_AGREEMENT", 1.01)
-    assert to_onnx.main([str(own_checkpoint), "-o", str(target), "--precision", "int8"]) == 0
+    assert to_onnx.main([str(own_checkpoint), "-o", str(target), "--precision", "int8", "--rounds", "1"]) == 0
     said = capfd.readouterr()
     report = json.loads(said.out)["parity"]
     assert (report["precision"], report["computed_by"]) == ("int8", "onnxruntime")
@@ -141,7 +130,7 @@ def test_a_broken_one_is_refused(smallest: IFSegModel, tmp_path: Path, monkeypat
         lambda w: (np.zeros(w.shape[::-1], np.int8), np.ones(len(w), np.float32)),
     )
     with pytest.raises(ExportError, match="the int8 graph does not compute the same"):
-        export_model(smallest, tmp_path / "model.onnx", ExportSettings(size=SIZE, precision="int8"))
+        export_model(smallest, tmp_path / "model.onnx", ExportSettings(size=SIZE, precision="int8", rounds=1))
     assert not list(tmp_path.iterdir())
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import write_onnx
-from export.parity import graph as parity
 from export.parity.graph import ParityReport, measure_parity
 from export.pictures import parity_pictures, textured_picture
 from export.sidecar import category_records, preprocess_of
@@ -24,7 +24,7 @@ GOOD = ParityReport(1e-5, 1.0, 1.0, ("a.jpg", 1.0), ("sky", 1.0), 3)
 @pytest.fixture(scope="module")
 def graph(smallest: IFSegModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[FrozenSegmenter, Path]:
     path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    frozen = FrozenSegmenter(smallest, SIZE, batch=2)
+    frozen = FrozenSegmenter(smallest, SIZE, batch=2, rounds=1)
     write_onnx(frozen, path)
     return frozen, path
 
@@ -46,16 +46,16 @@ def test_the_same_model_agrees(smallest: IFSegModel, graph: tuple[FrozenSegmente
 def test_every_picture_is_compared(
     smallest: IFSegModel, graph: tuple[FrozenSegmenter, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[np.ndarray] = []
-    run_graph = parity._run_graph
+    seen: list[torch.Tensor] = []
+    features = smallest.features
 
-    def record(path: Path, batch: tuple[int, ...], inputs: np.ndarray) -> list[parity._Scores]:
-        seen.append(inputs)
-        return run_graph(path, batch, inputs)
+    def recorded(image: torch.Tensor) -> torch.Tensor:
+        seen.append(image)
+        return features(image)
 
-    monkeypatch.setattr(parity, "_run_graph", record)
+    monkeypatch.setattr(smallest, "features", recorded)
     compare(smallest, graph)
-    assert len(np.unique(seen[0].reshape(3, -1), axis=0)) == 3
+    assert len(torch.cat(seen).flatten(1).unique(dim=0)) == 3
 
 
 def test_another_model_is_noticed(smallest: IFSegModel, graph: tuple[FrozenSegmenter, Path]) -> None:
