@@ -38,7 +38,14 @@ OFA_LIKE = replace(
     tokenizer="words",
 )
 MICRO_LIKE = replace(
-    PRESETS["micro"], name="micro-like", d_model=24, heads=3, ffn_dim=40, decoder_layers=2, vocab_size=67
+    PRESETS["micro"],
+    name="micro-like",
+    d_model=24,
+    heads=3,
+    ffn_dim=40,
+    encoder_layers=1,
+    decoder_layers=2,
+    vocab_size=67,
 )
 
 
@@ -161,7 +168,7 @@ def exported(
     """The micro-like model for 96 x 128 pixels in a precision, as its settings are for that; not to be changed."""
 
     def get(precision: str) -> Exported:
-        biases = "auto" if precision in ("fp32", "int8") else "tables"
+        biases = "auto" if precision == "int8" else "tables"
         settings = ExportSettings(size=(96, 128), rounds=1, precision=precision, biases=biases)  # type: ignore[arg-type]
         return once(precision, lambda folder: export_model(micro_like, folder / "model.onnx", settings))
 

@@ -32,7 +32,7 @@ def open_model(
     # The decoder's last layer reads other rows than it has where this is 1.
     model = make_model(name="open", encoder_layers=1, decoder_layers=2, readout_offset=1)
     path = tmp_path_factory.mktemp("open") / "model.onnx"
-    return model, path, export_onnx(model, path, size=SIZE, batch=(1, 3), neighbours=2, rounds=4)
+    return model, path, export_onnx(model, path, size=SIZE, batch=(1, 3), neighbours=2, rounds=2)
 
 
 def test_every_number_of_pictures(
@@ -40,11 +40,11 @@ def test_every_number_of_pictures(
 ) -> None:
     model, path, _ = open_model
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    frozen = FrozenSegmenter(model, SIZE, batch=3, smallest_batch=1, neighbours=2, rounds=4)
+    frozen = FrozenSegmenter(model, SIZE, batch=3, smallest_batch=1, neighbours=2, rounds=2)
     for count in (1, 2, 3):
         image = noise(SIZE, batch=count, seed=count)
         found = session.run(["probabilities", "logits", "neighbours"], {"image": image.numpy()})
-        alone = FrozenSegmenter(model, SIZE, batch=1, neighbours=2, rounds=4)
+        alone = FrozenSegmenter(model, SIZE, batch=1, neighbours=2, rounds=2)
         with torch.no_grad():
             together = frozen(image)
             one_by_one = [torch.cat(parts) for parts in zip(*(alone(picture[None]) for picture in image), strict=True)]
@@ -103,7 +103,7 @@ def test_ranges_above_one_frame_are_refused(open_model: tuple[IFSegModel, Path, 
 
 def test_both_ends_are_compared(open_model: tuple[IFSegModel, Path, Artifact], monkeypatch: pytest.MonkeyPatch) -> None:
     model, path, artifact = open_model
-    frozen = FrozenSegmenter(model, SIZE, batch=3, smallest_batch=1, neighbours=2, rounds=4)
+    frozen = FrozenSegmenter(model, SIZE, batch=3, smallest_batch=1, neighbours=2, rounds=2)
     pictures = [(str(seed), textured_picture(70, 90, seed=seed)) for seed in range(6)]
     sizes: list[int] = []
     features = model.features

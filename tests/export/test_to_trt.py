@@ -71,7 +71,7 @@ def made(own_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Made
     target = folder / "street.engine"
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        assert main([str(own_checkpoint), "-o", str(target), "--size", "64", "48x80", *RTX]) == 0
+        assert main([str(own_checkpoint), "-o", str(target), "--size", "64", "48x80", "--rounds", "1", *RTX]) == 0
     return Made(folder, [json.loads(line) for line in out.getvalue().splitlines()], err.getvalue().splitlines())
 
 
@@ -151,7 +151,8 @@ def test_from_an_exported_model(made: Made, tmp_path: Path, capfd: pytest.Captur
 
 def test_integers(own_checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "int8.engine"
-    assert main([str(own_checkpoint), "-o", str(target), "--size", "64", "--precision", "int8", *RTX]) == 0
+    arguments = [str(own_checkpoint), "-o", str(target), "--size", "64", "--rounds", "1", "--precision", "int8"]
+    assert main([*arguments, *RTX]) == 0
     said = capfd.readouterr()
     result = json.loads(said.out)
     assert result["precision"] == result["parity"]["onnx"]["precision"] == "int8_fp16"

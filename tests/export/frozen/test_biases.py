@@ -36,8 +36,8 @@ def test_few_intermediates(make_model: Callable[..., IFSegModel], tmp_path: Path
     write_onnx(frozen, path)
     tables = frozen.biases.table_bytes
     assert isinstance(tables, int)
-    assert folded_bytes(path) < 3 * tables
-    assert path.stat().st_size < 0.15 * tables
+    assert folded_bytes(path) < 3.5 * tables
+    assert path.stat().st_size < 0.2 * tables
 
 
 def test_only_tables_are_large(ofa_like: IFSegModel) -> None:
