@@ -1,4 +1,4 @@
-"""Fixtures for every test package, and one thread for each of several workers."""
+"""Fixtures for every test package, and one thread for each worker."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 # Read by torch when it is imported, and by child processes: workers that take all cores each wait for one another.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 
