@@ -14,7 +14,7 @@ from ifseg_rt.errors import UsageError
 from ifseg_rt.frames import color_order
 from ifseg_rt.machine import require_gpu
 from ifseg_rt.model_file import read_model
-from ifseg_rt.options import Averaging, DeviceChoice, Extras, RunOptions
+from ifseg_rt.options import Averaging, DeviceChoice, Extras, RunOptions, baked_refinement
 from ifseg_rt.result import Result
 from ifseg_rt.runner import Runner
 
@@ -35,7 +35,8 @@ class Segmenter:
         path: the ``.onnx`` model, its sidecar ``.json`` beside it; or an ``.engine`` (``.plan``, ``.trt``) of TensorRT
             or TensorRT-RTX, its sidecar ``.engine.json`` beside it.
         refine: ``True`` averages class probabilities over similar patches as baked at export (spec 9); ``(k, rounds)``
-            does it with other settings; ``False`` labels from the raw logits (spec 8).
+            does it with other settings; ``False`` labels from the raw logits (spec 8), as a model without refinement
+            always does.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"tensorrt"`` (for ``.onnx``: ONNX Runtime's TensorRT provider,
             with its engines kept in the user's cache folder). ``"cuda:1"`` and ``"tensorrt:1"`` take GPU 1, for engines
             too; without a number it is GPU 0. GPUs count from 0 as CUDA orders those that ``CUDA_VISIBLE_DEVICES``
@@ -208,11 +209,16 @@ def _opacity(overlay: object) -> float:
 
 def _refinement_settings(refine: bool | tuple[int, int], artifact: Artifact) -> tuple[int, int] | None:
     if isinstance(refine, bool):
-        return (artifact.refinement.neighbours, artifact.refinement.rounds) if refine else None
+        return baked_refinement(artifact) if refine else None
     try:
         k, rounds = (int(value) for value in refine)
     except (TypeError, ValueError):
         raise UsageError(f"refine must be True, False or (k, rounds), found {refine!r}") from None
+    if artifact.refinement is None:
+        raise UsageError(
+            f"the model {artifact.name!r} has no refinement, found refine={refine!r}",
+            hint="leave refine (--refine) out: labels come from the logits",
+        )
     most = artifact.refinement.max_neighbours
     if not 1 <= k <= most:
         raise UsageError(f"refinement takes 1 to {most} neighbours with this model, found {k}")

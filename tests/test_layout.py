@@ -148,6 +148,7 @@ ROWS: dict[str, list[set[str]]] = {
         {"__init__"},
         {"load", "pretraining"},
         {"adaptation"},
+        {"loaded_model"},
         {"checkpoints"},
         {"models"},
         {"words"},

@@ -13,13 +13,15 @@ import torch
 
 from export.frozen.precision import Precision, WideLayerNorm
 from export.frozen.segmenter import FrozenSegmenter
-from export.parity.graph import RELATIVE_TOLERANCE, ParityReport, measure_parity
+from export.parity.comparison import RELATIVE_TOLERANCE
+from export.parity.graph import ParityReport, measure_parity
 from export.pictures import textured_picture
 from export.products.onnx_model import Exported, export_model
 from export.settings import ExportSettings
 from export.sidecar import preprocess_of
 from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.errors import ExportError, UsageError
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 SIZE = (96, 128)
@@ -36,8 +38,8 @@ def test_the_error_is_of_the_order_of_the_type(
     model = request.getfixturevalue(kind)
     image = noise(SIZE)
     with torch.no_grad():
-        exact = FrozenSegmenter(model, SIZE)(image)
-        low = FrozenSegmenter(model, SIZE, precision=precision)(image)
+        exact = FrozenSegmenter(model.module, SIZE)(image)
+        low = FrozenSegmenter(model.module, SIZE, precision=precision)(image)
     assert [t.dtype for t in low] == [torch.float32, torch.float32, torch.int32]
     error = (low[1] - exact[1]).pow(2).mean().sqrt() / (exact[1] - exact[1].mean(-1, keepdim=True)).std()
     assert 0 < error <= RELATIVE_TOLERANCE[precision], "an error of exactly zero means that nothing was lowered"
@@ -74,16 +76,16 @@ def test_norms_read_any_type_and_keep_float32_weights(noise: Callable[..., torch
 
 @pytest.mark.parametrize("precision", [*LOW, "int8", "int8_fp16"])
 def test_parity_is_measured_and_bounded(
-    exported: Callable[[str], Exported], micro_like: IFSegModel, precision: Precision
+    exported: Callable[[str], Exported], micro_like: LoadedModel[IFSegModel], precision: Precision
 ) -> None:
     path, report = exported(precision).path, exported(precision).report
     assert report.computed_by == ("torch" if precision == "bf16" else "onnxruntime")
     assert 0 < report.relative_logit_error <= RELATIVE_TOLERANCE[precision]
     assert report.decided_agreement == 1.0
 
-    other = copy.deepcopy(micro_like)
+    other = copy.deepcopy(micro_like.module)
     other.category_embedding = -other.category_embedding
-    frozen = FrozenSegmenter(micro_like, SIZE, precision=precision, rounds=1)
+    frozen = FrozenSegmenter(micro_like.module, SIZE, precision=precision, rounds=1)
     pictures = [("a", textured_picture(120, 150, seed=0))]
     wrong = measure_parity(other, frozen, path, preprocess_of(other.config, SIZE), pictures, NAMES)
     with pytest.raises(ExportError, match=f"the {precision} graph does not compute the same"):
@@ -91,7 +93,16 @@ def test_parity_is_measured_and_bounded(
 
 
 def test_labels_of_decided_patches_are_checked_on_their_own() -> None:
-    good = ParityReport(0.05, 0.99, 0.99, ("a", 0.9), ("sky", 0.9), 3, "fp16", "onnxruntime", 0.002, 1.0)
+    good = ParityReport(
+        max_logit_difference=0.05,
+        label_agreement=0.99,
+        label_agreement_unrefined=0.99,
+        worst_picture=("a", 0.9),
+        worst_class=("sky", 0.9),
+        pictures=3,
+        precision="fp16",
+        relative_logit_error=0.002,
+    )
     good.check()
     fields = {**good.to_dict(), "decided_agreement": 0.99}
     with pytest.raises(ExportError, match="clear winner 99"):
@@ -119,9 +130,11 @@ def test_settings_that_cannot_be_meant(settings: ExportSettings) -> None:
         settings.check()
 
 
-def test_one_category_has_no_spread_to_compare_with(make_model: Callable[..., IFSegModel], tmp_path: Path) -> None:
+def test_one_category_has_no_spread_to_compare_with(
+    make_model: Callable[..., LoadedModel[IFSegModel]], tmp_path: Path
+) -> None:
     model = make_model(name="one", encoder_layers=1, decoder_layers=1)
-    model.set_vocabulary([0, 20, 2], [[[20]]])
+    model.module.set_vocabulary([0, 20, 2], [[[20]]])
     exported = export_model(
         model,
         tmp_path / "one.onnx",

@@ -19,12 +19,14 @@ from export import to_onnx
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.dynamic_int8 import LARGEST_WEIGHT, quantise_linears, quantise_weights
 from export.graph.writer import FUSED_OPSET, default_opset, write_onnx
-from export.parity.graph import RELATIVE_TOLERANCE, ParityReport
+from export.parity.comparison import RELATIVE_TOLERANCE
+from export.parity.graph import ParityReport
 from export.pictures import textured_picture
 from export.products.onnx_model import Exported, export_model
 from export.settings import ExportSettings
 from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.errors import ExportError, UsageError
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 SIZE = (96, 128)
@@ -80,21 +82,23 @@ def test_which_layers_are_integers(micro_int8: Path, tmp_path: Path) -> None:
     assert fused["DynamicQuantizeMatMul"] + fused["MatMulIntegerToFloat"] == operators["MatMulInteger"]
 
 
-def test_error_and_neighbours(micro_int8: Path, micro_like: IFSegModel, noise: Callable[..., torch.Tensor]) -> None:
+def test_error_and_neighbours(
+    micro_int8: Path, micro_like: LoadedModel[IFSegModel], noise: Callable[..., torch.Tensor]
+) -> None:
     image = noise(SIZE, seed=3)
     logits, near = session(micro_int8).run(["logits", "neighbours"], {"image": image.numpy()})
     with torch.no_grad():
-        _, exact, neighbours = FrozenSegmenter(micro_like, SIZE)(image)
+        _, exact, neighbours = FrozenSegmenter(micro_like.module, SIZE)(image)
     error = np.sqrt(np.square(logits - exact.numpy()).mean()) / (exact - exact.mean(-1, keepdim=True)).std().item()
     assert 1e-3 < error <= RELATIVE_TOLERANCE["int8"]
     assert (near == neighbours.numpy()).mean() > 0.99, "the features are not quantised"
 
 
 def test_fused_attention_is_the_same_attention(
-    make_model: Callable[..., IFSegModel], noise: Callable[..., torch.Tensor], tmp_path: Path
+    make_model: Callable[..., LoadedModel[IFSegModel]], noise: Callable[..., torch.Tensor], tmp_path: Path
 ) -> None:
     model = make_model(name="one and two", encoder_layers=1)
-    frozen = FrozenSegmenter(model, (192, 256), batch=2, attention="fused", rounds=0)
+    frozen = FrozenSegmenter(model.module, (192, 256), batch=2, attention="fused", rounds=0)
     path = tmp_path / "model.onnx"
     write_onnx(frozen, path, opset=default_opset(frozen.precision, frozen.attention))
     assert onnx.load(path).opset_import[0].version == FUSED_OPSET
@@ -125,7 +129,7 @@ def test_command_and_run_time(
         assert segmenter(textured_picture(60, 80, seed=0)).labels.shape == (60, 80)
 
 
-def test_golden_model_keeps_its_labels(mini: IFSegModel, tmp_path: Path) -> None:
+def test_golden_model_keeps_its_labels(mini: LoadedModel[IFSegModel], tmp_path: Path) -> None:
     report = export_model(
         mini, tmp_path / "model.onnx", ExportSettings(size=(256, 256), precision="int8", rounds=2)
     ).report

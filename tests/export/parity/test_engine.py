@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import write_onnx
+from export.parity.comparison import RELATIVE_TOLERANCE, ParityError
 from export.parity.divergence import (
     explain_divergence,
     first_divergence,
@@ -23,20 +24,20 @@ from export.parity.divergence import (
     module_activations,
 )
 from export.parity.engine import EngineReport, Runner, Scores, compare_engine, run_model, run_module, why_not_compared
-from export.parity.graph import RELATIVE_TOLERANCE, ParityError
 from export.pictures import Picture, textured_picture
 from export.products.onnx_model import Exported
 from export.settings import ExportSettings
 from export.sidecar import preprocess_of
 from ifseg_rt.artifact.sidecar import file_record
-from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.machine import GpuFacts, Machine
 from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.schema import EngineArtifact, EngineBuild, EngineParity
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 SIZE = (96, 128)
 NAMES = ("sky", "road", "tree", "car")
-GPU = Gpu("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0")
+GPU = GpuFacts("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0")
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,8 @@ def half(exported: Callable[[str], Exported]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def in_torch(micro_like: IFSegModel) -> Runner:
-    return run_module(FrozenSegmenter(micro_like, SIZE, rounds=1), preprocess_of(micro_like.config, SIZE))
+def in_torch(micro_like: LoadedModel[IFSegModel]) -> Runner:
+    return run_module(FrozenSegmenter(micro_like.module, SIZE, rounds=1), preprocess_of(micro_like.module.config, SIZE))
 
 
 def compare(found: Runner, expected: Runner, pictures: list[Picture]) -> EngineReport:
@@ -135,14 +136,16 @@ def spoil(path: Path, layer: str, factor: float) -> None:
 
 @pytest.fixture(scope="module")
 def two_layers(
-    make_model: Callable[..., IFSegModel], noise: Callable[..., torch.Tensor], tmp_path_factory: pytest.TempPathFactory
+    make_model: Callable[..., LoadedModel[IFSegModel]],
+    noise: Callable[..., torch.Tensor],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, np.ndarray, dict[str, np.ndarray]]:
     """An fp16 graph of two encoder layers, a picture, and what the float32 module makes of it."""
     model = make_model(name="two", encoder_layers=2, decoder_layers=1)
     image = noise(SIZE).numpy()
     path = tmp_path_factory.mktemp("two") / "model.onnx"
-    write_onnx(FrozenSegmenter(model, SIZE, biases="tables", precision="fp16", rounds=0), path)
-    return path, image, module_activations(FrozenSegmenter(model, SIZE, biases="tables", rounds=0), image)
+    write_onnx(FrozenSegmenter(model.module, SIZE, biases="tables", precision="fp16", rounds=0), path)
+    return path, image, module_activations(FrozenSegmenter(model.module, SIZE, biases="tables", rounds=0), image)
 
 
 def test_no_layer_is_named_where_none_diverges(two_layers: tuple[Path, np.ndarray, dict[str, np.ndarray]]) -> None:
@@ -176,16 +179,18 @@ def test_a_corrupted_layer_is_named(
 
 
 def test_layers_in_integers_are_looked_at(
-    exported: Callable[[str], Exported], micro_like: IFSegModel, noise: Callable[..., torch.Tensor]
+    exported: Callable[[str], Exported], micro_like: LoadedModel[IFSegModel], noise: Callable[..., torch.Tensor]
 ) -> None:
     image = noise(SIZE).numpy()
     found = graph_activations(exported("int8_fp16").path, image)
-    expected = module_activations(FrozenSegmenter(micro_like, SIZE, rounds=1), image)
+    expected = module_activations(FrozenSegmenter(micro_like.module, SIZE, rounds=1), image)
     assert found.keys() == expected.keys()
     assert first_divergence(expected, found, 1e-4).before == 0
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8_fp16"])
-def test_a_sound_model_is_explained_as_such(smallest: IFSegModel, pictures: list[Picture], precision: str) -> None:
-    found = explain_divergence(smallest, ExportSettings(size=SIZE, precision=precision, rounds=0), pictures[0])
+def test_a_sound_model_is_explained_as_such(
+    smallest: LoadedModel[IFSegModel], pictures: list[Picture], precision: str
+) -> None:
+    found = explain_divergence(smallest.module, ExportSettings(size=SIZE, precision=precision, rounds=0), pictures[0])
     assert 0 < found.error < found.tolerance

@@ -8,11 +8,12 @@ import pytest
 from torch import Tensor
 
 from train.adaptation.loop import Adaptation, AdaptationConfig, Progress
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 
 @pytest.fixture(scope="session")
-def interrupted(make_small: Callable[..., IFSegModel]) -> Callable[[AdaptationConfig], Adaptation]:
+def interrupted(make_small: Callable[..., LoadedModel[IFSegModel]]) -> Callable[[AdaptationConfig], Adaptation]:
     """An adaptation of its own small model that ended after the first update."""
 
     def make(config: AdaptationConfig) -> Adaptation:
@@ -35,7 +36,7 @@ def two_updates() -> AdaptationConfig:
 
 @pytest.fixture(scope="session")
 def uninterrupted(
-    make_small: Callable[..., IFSegModel], two_updates: AdaptationConfig
+    make_small: Callable[..., LoadedModel[IFSegModel]], two_updates: AdaptationConfig
 ) -> tuple[float, dict[str, Tensor]]:
     """Loss and weights after both updates."""
     model = make_small()

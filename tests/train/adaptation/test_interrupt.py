@@ -13,6 +13,7 @@ from torch import Tensor
 
 from train.adaptation.interrupt import interrupt_held_back
 from train.adaptation.loop import Adaptation, AdaptationConfig
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 
@@ -87,12 +88,12 @@ def test_another_thread_changes_no_handlers():
     assert found == [signal.default_int_handler]
 
 
-def equal(model: IFSegModel, wanted: dict[str, Tensor]) -> bool:
+def equal(model: LoadedModel[IFSegModel], wanted: dict[str, Tensor]) -> bool:
     return all(torch.equal(value, wanted[name]) for name, value in model.state_dict().items())
 
 
 def test_pressed_within_an_update_the_update_is_completed(
-    small_model: IFSegModel,
+    small_model: LoadedModel[IFSegModel],
     two_updates: AdaptationConfig,
     uninterrupted: tuple[float, dict[str, Tensor]],
     monkeypatch: pytest.MonkeyPatch,
@@ -116,7 +117,7 @@ def test_pressed_within_an_update_the_update_is_completed(
 
 
 def test_pressed_within_the_backward_pass_the_update_has_not_been(
-    small_model: IFSegModel, two_updates: AdaptationConfig, uninterrupted: tuple[float, dict[str, Tensor]]
+    small_model: LoadedModel[IFSegModel], two_updates: AdaptationConfig, uninterrupted: tuple[float, dict[str, Tensor]]
 ):
     """Gradients that were already there must not be added to those of the repetition."""
     adaptation = Adaptation(small_model, two_updates)

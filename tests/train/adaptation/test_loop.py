@@ -20,9 +20,10 @@ from train.adaptation.artificial import resize_grid
 from train.adaptation.loop import Adaptation, AdaptationConfig
 from train.adaptation.objective import upsampled_cross_entropy
 from train.adaptation.optimiser import ReferenceAdam, learning_rate
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
-Make = Callable[..., IFSegModel]
+Make = Callable[..., LoadedModel[IFSegModel]]
 DEAD = (".k_proj.bias", "pos_k_linear.bias")  # zero gradient by mathematics, noise in practice (spec 11.3)
 
 
@@ -75,7 +76,7 @@ def test_same_seed_same_result_and_another_seed_another(
         assert same is (loss == uninterrupted[0]) is (seed == 0)
 
 
-def test_global_random_state_is_left_alone(small_model: IFSegModel):
+def test_global_random_state_is_left_alone(small_model: LoadedModel[IFSegModel]):
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -107,7 +108,7 @@ def test_resume_of_another_adaptation_is_refused(make_small: Make):
             Adaptation(model, other).restore(state)
 
 
-def test_frozen_parts_stay_the_rest_moves_and_the_loss_falls(small_model: IFSegModel):
+def test_frozen_parts_stay_the_rest_moves_and_the_loss_falls(small_model: LoadedModel[IFSegModel]):
     before = {name: value.clone() for name, value in small_model.state_dict().items()}
     losses: list[float] = []
     Adaptation(small_model, AdaptationConfig(steps=8, batch_size=1, lr=3e-3)).run(lambda p: losses.append(p.loss))
@@ -127,7 +128,7 @@ def test_settings_that_cannot_be_meant():
             AdaptationConfig(**wrong)
 
 
-def replica(rank: int, shared: IFSegModel, meeting: str, out: str) -> None:
+def replica(rank: int, shared: LoadedModel[IFSegModel], meeting: str, out: str) -> None:
     torch.set_num_threads(1)
     model = copy.deepcopy(shared)
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
@@ -136,7 +137,7 @@ def replica(rank: int, shared: IFSegModel, meeting: str, out: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_stay_in_step(small_model: IFSegModel, tmp_path: Path):
+def test_two_processes_stay_in_step(small_model: LoadedModel[IFSegModel], tmp_path: Path):
     start = {name: value.clone() for name, value in small_model.state_dict().items()}
     multiprocessing.spawn(replica, (small_model, str(tmp_path / "meet"), str(tmp_path / "out")), nprocs=2)
     one, two = (torch.load(tmp_path / f"out{r}.pt", weights_only=True) for r in (0, 1))
@@ -159,7 +160,9 @@ def test_processes_of_the_same_gradient_do_what_one_does(
     assert all(torch.equal(value, uninterrupted[1][name]) for name, value in model.state_dict().items())
 
 
-def test_an_overflow_in_one_process_is_seen_by_every_scaler(small_model: IFSegModel, monkeypatch: pytest.MonkeyPatch):
+def test_an_overflow_in_one_process_is_seen_by_every_scaler(
+    small_model: LoadedModel[IFSegModel], monkeypatch: pytest.MonkeyPatch
+):
     start = {name: value.clone() for name, value in small_model.state_dict().items()}
     adaptation = Adaptation(small_model, AdaptationConfig(steps=1, batch_size=2))
     adaptation.scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
@@ -170,7 +173,7 @@ def test_an_overflow_in_one_process_is_seen_by_every_scaler(small_model: IFSegMo
     assert all(torch.equal(value, start[name]) for name, value in small_model.state_dict().items())
 
 
-def test_a_loss_that_is_not_finite_ends_the_adaptation_before_an_update(small_model: IFSegModel):
+def test_a_loss_that_is_not_finite_ends_the_adaptation_before_an_update(small_model: LoadedModel[IFSegModel]):
     model = small_model
     with torch.no_grad():
         model.decoder.layers[0].fc1.weight[0, 0] = float("nan")
