@@ -82,16 +82,14 @@ def test_which_layers_are_integers(micro_int8: Path, tmp_path: Path) -> None:
     assert fused["DynamicQuantizeMatMul"] + fused["MatMulIntegerToFloat"] == operators["MatMulInteger"]
 
 
-def test_error_and_neighbours(
+def test_neighbours_are_not_quantised(
     micro_int8: Path, micro_like: LoadedModel[IFSegModel], noise: Callable[..., torch.Tensor]
 ) -> None:
     image = noise(SIZE, seed=3)
-    logits, near = session(micro_int8).run(["logits", "neighbours"], {"image": image.numpy()})
+    (near,) = session(micro_int8).run(["neighbours"], {"image": image.numpy()})
     with torch.no_grad():
-        _, exact, neighbours = FrozenSegmenter(micro_like.module, SIZE)(image)
-    error = np.sqrt(np.square(logits - exact.numpy()).mean()) / (exact - exact.mean(-1, keepdim=True)).std().item()
-    assert 1e-3 < error <= RELATIVE_TOLERANCE["int8"]
-    assert (near == neighbours.numpy()).mean() > 0.99, "the features are not quantised"
+        expected = FrozenSegmenter(micro_like.module, SIZE, rounds=1)(image)[2]
+    assert (near == expected.numpy()).mean() > 0.99
 
 
 def test_fused_attention_is_the_same_attention(

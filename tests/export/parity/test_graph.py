@@ -43,15 +43,7 @@ def compare(model: IFSegModel, graph: tuple[FrozenSegmenter, Path]) -> ParityRep
     return measure_parity(model, graph[0], graph[1], preprocess_of(model.config, SIZE), pictures, names)
 
 
-def test_the_same_model_agrees(smallest: LoadedModel[IFSegModel], graph: tuple[FrozenSegmenter, Path]) -> None:
-    report = compare(smallest.module, graph)
-    report.check()
-    assert report.pictures == 3
-    assert report.label_agreement == pytest.approx(1.0)
-    assert report.parity.pictures == 3
-
-
-def test_every_picture_is_compared(
+def test_the_same_model_agrees_on_every_picture(
     smallest: LoadedModel[IFSegModel], graph: tuple[FrozenSegmenter, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.Tensor] = []
@@ -62,8 +54,10 @@ def test_every_picture_is_compared(
         return features(image)
 
     monkeypatch.setattr(smallest.module, "features", recorded)
-    compare(smallest.module, graph)
-    assert len(torch.cat(seen).flatten(1).unique(dim=0)) == 3
+    report = compare(smallest.module, graph)
+    report.check()
+    assert report.label_agreement == pytest.approx(1.0)
+    assert report.pictures == report.parity.pictures == len(torch.cat(seen).flatten(1).unique(dim=0)) == 3
 
 
 def test_another_model_is_noticed(smallest: LoadedModel[IFSegModel], graph: tuple[FrozenSegmenter, Path]) -> None:
