@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.faults.bench import Bench
-from tests.faults.kinds import corruption
+from tests.faults.kinds import corruption, dimensions, disk, interruptions, names, streams
 
 # name -> (how many in a run of 1000 faults, what it does)
 KINDS: dict[str, tuple[int, Callable[[Bench], None]]] = {
     **corruption.KINDS,
+    **dimensions.KINDS,
+    **disk.KINDS,
+    **streams.KINDS,
+    **interruptions.KINDS,
+    **names.KINDS,
 }
 
 
