@@ -46,7 +46,6 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         place = Path(folder)
-        place.chmod(0o755)  # some faults run as another user
         tools = prepare(place, options.checkout.resolve())
         wanted = list(_wanted(options))
         reports = list(_all_reports(wanted, options.seed, place, tools, options.jobs, keep=options.keep))
@@ -80,7 +79,6 @@ def prepare(place: Path, checkout: Path) -> Tools:
 def run_case(kind: str, number: int, seed: int, place: Path, tools: Tools, keep: bool = False) -> Report:
     """Run one fault in a folder of its own, which is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix=f"{kind}-{number}-", dir=place, ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o777)
         bench = Bench(kind, number, random.Random(f"{seed} {kind} {number}"), Path(folder), tools)
         try:
             KINDS[kind][1](bench)

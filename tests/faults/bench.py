@@ -56,6 +56,7 @@ class Bench:
     outcomes: list[Outcome] = field(default_factory=list)
     seconds: float = 0.0
     undetectable: bool = False
+    earlier: dict[Path, str] = field(default_factory=dict)  # videos that lay about before the last run
 
     def __post_init__(self) -> None:
         self.sources = self.folder / "src"
@@ -90,6 +91,7 @@ class Bench:
         if model:
             everything = ["--model", str(self.tools.model), *everything]
         self.commands.append(" ".join(os.fsdecode(part) for part in arguments))
+        self.earlier = fingerprints(self._videos())
         before = fingerprints([self.sources, *guarded])
         outcome = run_command(everything, self.folder, self.tools.checkout, place)
         self.outcomes.append(outcome)
@@ -116,7 +118,7 @@ class Bench:
                 if alarm in messages:
                     at = next(line for line in reversed(messages.splitlines()) if line.strip())
                     self.violate(f"{alarm.decode()!r} on standard error: {at[:150].decode(errors='replace')}")
-        if outcome.code not in (0, None) and not messages.strip():
+        if outcome.code not in (0, None) and not messages.strip() and not place.early:
             self.violate(f"exit code {outcome.code} without a word")
 
     def results(self, folder: Path) -> Lines:
@@ -126,14 +128,14 @@ class Bench:
         self.violations += [f"results.jsonl: {text}" for text in lines.wrong]
         return lines
 
-    def check_videos(self, lines: Lines, earlier: Iterable[Path] = (), *, exact: bool = True) -> None:
-        """Every video named in the lines holds exactly the frames that name it; no other video lies about.
+    def check_videos(self, lines: Lines, *, exact: bool = True) -> None:
+        """Every video named in the lines holds exactly the frames that name it; no other video is new.
 
         Args:
             lines: the records.
-            earlier: videos that were there before the run.
             exact: ``False`` where the process was ended at once: a video may then hold more, or be named partial.
         """
+        untouched = self.untouched()
         claims = lines.claims()
         for name, records in claims.items():
             path = self.folder / name
@@ -141,7 +143,7 @@ class Bench:
                 if not path.is_file() or path.stat().st_size == 0:
                     self.violate(f"{name} is named in a record, but is not there")
                 continue
-            found = path if path.is_file() and path not in earlier else partial_name(path)
+            found = path if path.is_file() and path not in untouched else partial_name(path)
             if found is None:
                 self.violate(f"{len(records)} records name {name}, which is not there")
                 continue
@@ -149,12 +151,24 @@ class Bench:
             if count != len(records) and (exact or count is None or count < len(records)):
                 self.violate(f"{found.name} has {count} readable frames, {len(records)} records name it")
         named = {(self.folder / name).resolve() for name in claims}
-        for path in self.folder.rglob("*"):
-            if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file() or self.sources in path.parents:
-                continue
-            if path.resolve() in named or path in earlier or ".part" in path.name:
-                continue
-            self.violate(f"the video {path.name} is named in no record")
+        for path in self._videos():
+            if path.resolve() not in named and path not in untouched and ".part" not in path.name:
+                self.violate(f"the video {path.name} is named in no record")
+
+    def untouched(self) -> set[Path]:
+        """Videos from before the last run that are as they were."""
+        now = fingerprints(self.earlier)
+        return {path for path, was in self.earlier.items() if now.get(path) == was}
+
+    def check_earlier(self) -> None:
+        """An earlier output is still there: as it was, or replaced by a newer one."""
+        for path in self.earlier:
+            if not path.is_file():
+                self.violate(f"the earlier output {path.name} is gone")
+
+    def _videos(self) -> list[Path]:
+        found = [path for path in self.folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+        return [path for path in found if self.sources not in path.parents]
 
     def check_numbers(self, lines: Lines, frames: int) -> None:
         """In an undamaged source, the picture of record ``frame: n`` in the overlay shows ``n``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import IO
 
 PATIENCE = 60.0  # seconds: longer is a hang
-NOBODY = 65534
+_LIBC = ctypes.CDLL(None)
+_DROP_FROM_BOUNDING_SET = 24  # PR_CAPBSET_DROP
+_ABOVE_PERMISSIONS = (1, 2, 3)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Place:
         stdin, stdout, stderr: ``"kept"`` (stdin: empty), ``"closed"``, ``"full"`` (``/dev/full``), ``"null"``, and for
             stdout ``"head"``: a pipe whose reader goes away after the first line.
         file_limit: bytes a file may have, as ``ulimit -f`` sets it.
-        unprivileged: run as nobody, so that permissions count for root too.
+        unprivileged: without the powers of root, so that permissions count for it too.
         signals: (seconds after the command has set up its handlers, number), in order.
         early: count the seconds of ``signals`` from the start of the process instead.
         act: called with the running process in a thread of its own: restarts servers and the like.
@@ -136,9 +139,8 @@ def _prepare(place: Place) -> None:
             os.dup2(full, number)
             os.close(full)
     if place.unprivileged and os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        for capability in _ABOVE_PERMISSIONS:
+            _LIBC.prctl(_DROP_FROM_BOUNDING_SET, capability, 0, 0, 0)
 
 
 def _send(process: subprocess.Popen[bytes], place: Place, began: float, signalled: list[float]) -> None:

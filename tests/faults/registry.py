@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.faults.bench import Bench
-from tests.faults.kinds import corruption, dimensions, disk, interruptions, names, streams
+from tests.faults.kinds import corruption, dimensions, disk, interruptions, names, neighbours, servers, streams
 
 # name -> (how many in a run of 1000 faults, what it does)
 KINDS: dict[str, tuple[int, Callable[[Bench], None]]] = {
@@ -15,6 +15,8 @@ KINDS: dict[str, tuple[int, Callable[[Bench], None]]] = {
     **streams.KINDS,
     **interruptions.KINDS,
     **names.KINDS,
+    **neighbours.KINDS,
+    **servers.KINDS,
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.faults.bench import Bench, fingerprints
+from tests.faults.bench import Bench
 from tests.faults.clips import RECIPES, make_clip, make_picture
 from tests.faults.process import Outcome, Place
 from tests.faults.records import Lines
@@ -35,34 +35,29 @@ def no_space(bench: Bench) -> None:
     single = len(wanted) == 1 and bench.random.random() < 0.6
     output = "out/o." + bench.random.choice(("mp4", "mkv", "mov", "avi")) if single else "out"
     limit = int(_MOST * bench.random.random() ** 2)
-    earlier = _earlier_video(bench) if bench.random.random() < 0.3 else {}
+    earlier = bench.random.random() < 0.3
+    if earlier:
+        _earlier_videos(out)
     mounted = os.geteuid() == 0 and not earlier and bench.random.random() < 0.4
     if mounted:
         with _small_disk(out, limit) as real:
             if not real:
                 return
             outcome, lines = bench.run([*arguments, "-o", output])
-            _check_full(bench, outcome, lines, wanted, earlier)
+            _check_full(bench, outcome, lines, wanted)
     else:
         outcome, lines = bench.run([*arguments, "-o", output], Place(file_limit=limit))
-        _check_full(bench, outcome, lines, wanted, earlier)
+        _check_full(bench, outcome, lines, wanted)
 
 
-def _earlier_video(bench: Bench) -> dict[Path, str]:
+def _earlier_videos(out: Path) -> None:
     for name in ("o.mp4", "o.mkv", "a_overlay.mp4"):
-        make_clip(bench.folder / "out" / name, RECIPES["mkv" if name.endswith("mkv") else "mp4"][0], range(100, 107))
-    return fingerprints([bench.folder / "out"])
+        make_clip(out / name, RECIPES["mkv" if name.endswith("mkv") else "mp4"][0], range(100, 107))
 
 
-def _check_full(
-    bench: Bench, outcome: Outcome, lines: Lines, wanted: dict[str, int], earlier: dict[Path, str]
-) -> None:
-    now = fingerprints(earlier)
-    untouched = [path for path, was in earlier.items() if now.get(path) == was]
-    lost = [path.name for path in earlier if path not in now]
-    if lost:
-        bench.violate(f"an earlier output is gone: {lost}")
-    bench.check_videos(lines, untouched)
+def _check_full(bench: Bench, outcome: Outcome, lines: Lines, wanted: dict[str, int]) -> None:
+    bench.check_earlier()
+    bench.check_videos(lines)
     bench.check_complete(outcome, lines, wanted)
     bench.results(bench.folder / "out")
     if outcome.code not in (0, 1):

@@ -1,0 +1,179 @@
+"""A camera on the network, in this process: numbered frames by HTTP, and every way in which such a server fails."""
+
+from __future__ import annotations
+
+import io
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import cv2
+
+from tests.faults.clips import FPS, Recipe, make_clip
+from tests.faults.numbering import numbered
+
+LIVE_FRAMES = 1000
+_RECIPE = Recipe("mkv", "libx264", (("preset", "ultrafast"), ("tune", "zerolatency"), ("g", "10"), ("crf", "20")))
+_BOUNDARY = b"frame"
+
+
+def make_live_clip(path: Path) -> Path:
+    """Encode what a server of kind ``ts`` sends: 40 seconds."""
+    return make_clip(path, _RECIPE, range(LIVE_FRAMES))
+
+
+class LiveServer:
+    """Sends frames in real time from its start on; who connects again later gets what is shown then.
+
+    Args:
+        kind: ``"ts"`` (MPEG transport stream) or ``"mjpeg"`` (JPEG pictures, multipart).
+        clip: from :func:`make_live_clip`.
+        answer: ``"ok"``, ``"404"``, ``"html"`` (a page instead of pictures) or ``"silent"`` (accepts, says nothing).
+
+    Attributes:
+        port: where it listens on 127.0.0.1.
+        connected: set once somebody has been sent a frame.
+        connections: how many have been accepted.
+    """
+
+    def __init__(self, kind: str, clip: Path, answer: str = "ok") -> None:
+        self.connected = threading.Event()
+        self.connections = 0
+        self._kind, self._clip, self._answer = kind, clip, answer
+        self._began = time.monotonic()
+        self._running = threading.Event()
+        self._running.set()
+        self._garbage = 0
+        self._sockets: list[socket.socket] = []
+        self._listener: socket.socket | None = None
+        self._guard = threading.Lock()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+
+    def start(self) -> None:
+        """Begin to listen."""
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self.port))
+        listener.listen()
+        self._listener = listener
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def kill(self, *, abruptly: bool = False) -> None:
+        """Stop listening and end all connections, with an ordinary end or with a reset."""
+        if self._listener is not None:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
+        self.drop(abruptly=abruptly)
+
+    def drop(self, *, abruptly: bool = False) -> None:
+        """End all connections, but go on listening."""
+        with self._guard:
+            sockets, self._sockets = self._sockets, []
+        for connection in sockets:
+            try:
+                if abruptly:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                else:
+                    connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # the other side was faster
+            finally:
+                connection.close()
+
+    def freeze(self) -> None:
+        """Keep every connection, and send nothing."""
+        self._running.clear()
+
+    def thaw(self) -> None:
+        """Send again."""
+        self._running.set()
+
+    def spoil(self, bytes_: int) -> None:
+        """Put noise over so many of the next bytes."""
+        self._garbage = bytes_
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with self._guard:
+                self._sockets.append(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            while b"\r\n\r\n" not in connection.recv(65536):
+                pass
+            if self._answer == "silent":
+                return
+            if self._answer in ("404", "html"):
+                status = b"404 Not Found" if self._answer == "404" else b"200 OK"
+                connection.sendall(b"HTTP/1.0 " + status + b"\r\nContent-Type: text/html\r\n\r\n<html>no</html>" * 9)
+                connection.close()
+            elif self._kind == "ts":
+                self._head(connection, b"video/mp2t")
+                self._send_ts(connection)
+            else:
+                self._head(connection, b"multipart/x-mixed-replace; boundary=" + _BOUNDARY)
+                self._send_jpegs(connection)
+        except OSError:
+            return  # dropped by a fault, or the reader has gone
+
+    def _head(self, connection: socket.socket, kind: bytes) -> None:
+        connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: " + kind + b"\r\nCache-Control: no-cache\r\n\r\n")
+
+    def _send(self, connection: socket.socket, data: bytes) -> None:
+        self._running.wait()
+        if self._garbage:
+            spoilt = min(self._garbage, len(data))
+            self._garbage -= spoilt
+            data = random.Random(len(data)).randbytes(spoilt) + data[spoilt:]
+        connection.sendall(data)
+        self.connected.set()
+
+    def _moments(self) -> Iterator[int]:
+        """The numbers of the frames, each when its time has come; those missed during a freeze never come."""
+        number = self._now() + 1
+        while number < LIVE_FRAMES:
+            time.sleep(max(0.0, self._began + number / FPS - time.monotonic()))
+            self._running.wait()
+            yield number
+            number = max(number + 1, self._now())
+
+    def _now(self) -> int:
+        return int((time.monotonic() - self._began) * FPS)
+
+    def _send_jpegs(self, connection: socket.socket) -> None:
+        for number in self._moments():
+            data = cv2.imencode(".jpg", numbered(number))[1].tobytes()
+            head = b"--" + _BOUNDARY + b"\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data)
+            self._send(connection, head + data + b"\r\n")
+
+    def _send_ts(self, connection: socket.socket) -> None:
+        with av.open(str(self._clip)) as clip:
+            buffer = io.BytesIO()
+            sent = av.open(buffer, "w", format="mpegts", options={"flush_packets": "1"})
+            stream = sent.add_stream_from_template(clip.streams.video[0])
+            packets = [packet for packet in clip.demux(video=0) if packet.size]
+            begun = False
+            for number in range(self._now(), LIVE_FRAMES):
+                begun |= packets[number].is_keyframe
+                if not begun:
+                    continue
+                time.sleep(max(0.0, self._began + number / FPS - time.monotonic()))
+                packets[number].stream = stream
+                sent.mux(packets[number])
+                self._send(connection, buffer.getvalue())
+                buffer.seek(0)
+                buffer.truncate()
