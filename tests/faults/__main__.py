@@ -93,7 +93,9 @@ def _show(bench: Bench) -> None:
     print(f"--- {bench.kind} {bench.number}")
     for outcome in bench.outcomes:
         print(f"exit code {outcome.code} after {outcome.seconds:.2f} s")
-        print((outcome.messages or b"").decode(errors="replace"), (outcome.lines or b"").decode(errors="replace"), sep="")
+        print(
+            (outcome.messages or b"").decode(errors="replace"), (outcome.lines or b"").decode(errors="replace"), sep=""
+        )
     for path in sorted(bench.folder.rglob("*")):
         if path.is_file():
             print(f"{path.stat().st_size:9d} {os.fsencode(path.relative_to(bench.folder))!r}")

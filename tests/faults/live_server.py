@@ -17,14 +17,14 @@ import cv2
 from tests.faults.clips import FPS, Recipe, make_clip
 from tests.faults.numbering import numbered
 
-LIVE_FRAMES = 1000
+LIVE_FRAMES = 1000  # 40 seconds
 _RECIPE = Recipe("mkv", "libx264", (("preset", "ultrafast"), ("tune", "zerolatency"), ("g", "10"), ("crf", "20")))
 _BOUNDARY = b"frame"
 
 
-def make_live_clip(path: Path) -> Path:
-    """Encode what a server of kind ``ts`` sends: 40 seconds."""
-    return make_clip(path, _RECIPE, range(LIVE_FRAMES))
+def make_live_clip(path: Path, frames: int = LIVE_FRAMES) -> Path:
+    """Encode what a server of kind ``ts`` sends."""
+    return make_clip(path, _RECIPE, range(frames))
 
 
 class LiveServer:
@@ -33,6 +33,7 @@ class LiveServer:
     Args:
         kind: ``"ts"`` (MPEG transport stream) or ``"mjpeg"`` (JPEG pictures, multipart).
         clip: from :func:`make_live_clip`.
+        frames: how many the clip has; then connections end.
         answer: ``"ok"``, ``"404"``, ``"html"`` (a page instead of pictures) or ``"silent"`` (accepts, says nothing).
 
     Attributes:
@@ -41,10 +42,10 @@ class LiveServer:
         connections: how many have been accepted.
     """
 
-    def __init__(self, kind: str, clip: Path, answer: str = "ok") -> None:
+    def __init__(self, kind: str, clip: Path, *, answer: str = "ok", frames: int = LIVE_FRAMES) -> None:
         self.connected = threading.Event()
         self.connections = 0
-        self._kind, self._clip, self._answer = kind, clip, answer
+        self._kind, self._clip, self._answer, self._frames = kind, clip, answer, frames
         self._began = time.monotonic()
         self._running = threading.Event()
         self._running.set()
@@ -55,6 +56,11 @@ class LiveServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
+
+    @property
+    def address(self) -> str:
+        """Where it is found."""
+        return f"http://127.0.0.1:{self.port}/cam"
 
     def start(self) -> None:
         """Begin to listen."""
@@ -95,6 +101,10 @@ class LiveServer:
     def thaw(self) -> None:
         """Send again."""
         self._running.set()
+
+    def rewind(self) -> None:
+        """Begin with the first frame again."""
+        self._began = time.monotonic()
 
     def spoil(self, bytes_: int) -> None:
         """Put noise over so many of the next bytes."""
@@ -145,7 +155,7 @@ class LiveServer:
     def _moments(self) -> Iterator[int]:
         """The numbers of the frames, each when its time has come; those missed during a freeze never come."""
         number = self._now() + 1
-        while number < LIVE_FRAMES:
+        while number < self._frames:
             time.sleep(max(0.0, self._began + number / FPS - time.monotonic()))
             self._running.wait()
             yield number
@@ -167,7 +177,7 @@ class LiveServer:
             stream = sent.add_stream_from_template(clip.streams.video[0])
             packets = [packet for packet in clip.demux(video=0) if packet.size]
             begun = False
-            for number in range(self._now(), LIVE_FRAMES):
+            for number in range(self._now(), self._frames):
                 begun |= packets[number].is_keyframe
                 if not begun:
                     continue

@@ -113,7 +113,9 @@ def _must_work(bench: Bench, path: Path, frames: int, output: str) -> tuple[Outc
 
 def resized(bench: Bench) -> None:
     """The size of the frames changes in mid-stream: every frame is in some output, and the run goes on."""
-    sizes = [bench.random.choice(((96, 160), (64, 96), (120, 90), (98, 162))) for _ in range(bench.random.randint(2, 4))]
+    sizes = [
+        bench.random.choice(((96, 160), (64, 96), (120, 90), (98, 162))) for _ in range(bench.random.randint(2, 4))
+    ]
     kind = bench.random.choice(("mjpeg", "ts", "h264"))
     data, frames = b"", 0
     for number, (height, width) in enumerate(sizes):

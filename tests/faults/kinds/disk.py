@@ -62,8 +62,10 @@ def _check_full(bench: Bench, outcome: Outcome, lines: Lines, wanted: dict[str, 
     bench.results(bench.folder / "out")
     if outcome.code not in (0, 1):
         bench.violate(f"a full disk: exit code {outcome.code}, expected 1")
-    if outcome.code != 0 and outcome.messages is not None and not any(
-        word in outcome.messages.lower() for word in (b"writ", b"space", b"large", b"disk", b"full")
+    if (
+        outcome.code != 0
+        and outcome.messages is not None
+        and not any(word in outcome.messages.lower() for word in (b"writ", b"space", b"large", b"disk", b"full"))
     ):
         bench.violate(f"the message does not say that writing failed: {outcome.messages.strip()[-150:]!r}")
 

@@ -75,27 +75,22 @@ def onto_sibling(bench: Bench) -> None:
 def inside_sources(bench: Bench) -> None:
     """The output folder is the folder of the sources, where names like ours are taken."""
     names = ["a.png", "a_labels.png", "a_overlay.jpg", "b.mp4", "b_overlay.mp4", "results.png"]
-    _fill(bench, *bench.random.sample(names, bench.random.randint(2, 6)))
-    foreign = {"results.jsonl": b'{"other": "program"}\n', "b_overlay.mp4.part": _PRECIOUS, "b_overlay.partial.mp4": b"x"}
+    chosen = bench.random.sample(names, bench.random.randint(2, 6))
+    _fill(bench, *chosen)
+    mixed = bench.folder / "mixed"
+    bench.sources.rename(mixed)
+    bench.sources.mkdir()
+    results = mixed / "results.jsonl"
+    foreign = {"b_overlay.mp4.part": _PRECIOUS, "a_labels.png.part": _PRECIOUS, results.name: b'{"other": "program"}\n'}
     for name, content in foreign.items():
         if bench.random.random() < 0.4:
-            (bench.sources / name).write_bytes(content)
-    wanted = {path.name: _FRAMES if path.suffix == ".mp4" else 1 for path in bench.sources.glob("[ab]*.???")}
-    wanted.pop("b_overlay.partial.mp4", None)
-    kept = bench.sources / "results.jsonl"
-    before = kept.read_bytes() if kept.exists() else None
-    guarded = [path for path in bench.sources.iterdir() if path != kept]
-    real, bench.sources = bench.sources, bench.folder / "nothing here"  # outputs may be added there
-    outcome, lines = bench.run(["src", "-o", bench.random.choice(("src", "src/", "./src"))], guarded=guarded)
-    bench.sources = real
-    if before is not None and not (kept.exists() and kept.read_bytes().startswith(before)):
+            (mixed / name).write_bytes(content)
+    before = results.read_bytes() if results.exists() else b""
+    guarded = [path for path in mixed.iterdir() if path != results]
+    outcome, lines = bench.run(["mixed", "-o", bench.random.choice(("mixed", "mixed/", "./mixed"))], guarded=guarded)
+    if before and not (results.exists() and results.read_bytes().startswith(before)):
         bench.violate("results.jsonl of another program was overwritten")
-    bench.check_complete(outcome, lines, wanted if "b_overlay.partial.mp4" not in foreign else {})
-    bench.sources = bench.folder / "nothing here"
-    bench_videos = {name for name in lines.claims() if name.endswith(".mp4")}
-    for name in bench_videos & {f"src/{name}" for name in wanted}:
-        bench.violate(f"a record names the source {name} as its output")
-    bench.sources = real
+    _refused_or_complete(bench, outcome, lines, {name: _FRAMES if name.endswith("mp4") else 1 for name in chosen})
 
 
 def through_links(bench: Bench) -> None:

@@ -26,7 +26,7 @@ def _server(bench: Bench, answer: str = "ok") -> LiveServer:
     clip = bench.tools.clips / "live.mkv"
     if not clip.exists():
         make_live_clip(clip.with_name(f"live-{bench.number}.mkv")).replace(clip)
-    return LiveServer(bench.random.choice(("ts", "mjpeg")), clip, answer)
+    return LiveServer(bench.random.choice(("ts", "mjpeg")), clip, answer=answer)
 
 
 def _address(server: LiveServer) -> str:
