@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.faults.numbering import HEIGHT, WIDTH, numbered
+from tests.faults.numbering import numbered
 
 FPS = 25
 FRAMES = 24
@@ -67,8 +67,7 @@ def write_clip(path: Path, recipe: Recipe, pictures: Iterable[NDArray[np.uint8]]
     with av.open(str(path), "w", options=dict(recipe.container)) as container:
         stream = None
         sound = container.add_stream("mp2" if recipe.suffix == "ts" else "aac", rate=48000) if recipe.sound else None
-        count = 0
-        for picture in pictures:
+        for count, picture in enumerate(pictures):
             if stream is None:
                 stream = container.add_stream(recipe.codec, rate=FPS, options=dict(recipe.options))
                 stream.width, stream.height = picture.shape[1], picture.shape[0]
@@ -76,7 +75,6 @@ def write_clip(path: Path, recipe: Recipe, pictures: Iterable[NDArray[np.uint8]]
             frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
             frame.pts, frame.time_base = count, Fraction(1, FPS)
             container.mux(stream.encode(frame))
-            count += 1
             if sound is not None:
                 container.mux(sound.encode(_tone(count)))
         if stream is not None:
@@ -89,7 +87,7 @@ def _tone(count: int) -> av.AudioFrame:
     samples = 48000 // FPS
     wave = (np.sin(np.arange(samples) / 20) * 8000).astype(np.int16).reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(wave, format="s16", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = 48000, (count - 1) * samples, Fraction(1, 48000)
+    frame.sample_rate, frame.pts, frame.time_base = 48000, count * samples, Fraction(1, 48000)
     return frame
 
 

@@ -1,7 +1,11 @@
-"""A camera on the network, in this process: numbered frames by HTTP, and every way in which such a server fails."""
+"""A camera on the network: numbered frames by HTTP, and every way in which such a server fails.
+
+As a program (``python -m tests.faults.live_server ts FOLDER``) it prints its address and serves until killed.
+"""
 
 from __future__ import annotations
 
+import argparse
 import io
 import random
 import socket
@@ -171,19 +175,60 @@ class LiveServer:
             self._send(connection, head + data + b"\r\n")
 
     def _send_ts(self, connection: socket.socket) -> None:
-        with av.open(str(self._clip)) as clip:
-            buffer = io.BytesIO()
-            sent = av.open(buffer, "w", format="mpegts", options={"flush_packets": "1"})
-            stream = sent.add_stream_from_template(clip.streams.video[0])
-            packets = [packet for packet in clip.demux(video=0) if packet.size]
-            begun = False
-            for number in range(self._now(), self._frames):
-                begun |= packets[number].is_keyframe
-                if not begun:
-                    continue
+        first = self._now()
+        for number, data in enumerate(transport_stream(self._clip, first), first):
+            if data:
                 time.sleep(max(0.0, self._began + number / FPS - time.monotonic()))
-                packets[number].stream = stream
-                sent.mux(packets[number])
-                self._send(connection, buffer.getvalue())
-                buffer.seek(0)
-                buffer.truncate()
+                self._send(connection, data)
+
+
+def transport_stream(clip: Path, first: int) -> Iterator[bytes]:
+    """Yield what each frame of a clip from number ``first`` on adds to a stream, which begins with a key frame."""
+    with av.open(str(clip)) as container:
+        buffer = io.BytesIO()
+        sent = av.open(buffer, "w", format="mpegts", options={"flush_packets": "1"})
+        stream = sent.add_stream_from_template(container.streams.video[0])
+        begun = False
+        for packet in [packet for packet in container.demux(video=0) if packet.size][first:]:
+            begun |= packet.is_keyframe
+            if begun:
+                packet.stream = stream
+                sent.mux(packet)
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+
+
+def _send_udp(clip: Path, port: int) -> None:
+    """Send the clip to a port of this machine, over and over, without asking whether anybody listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        while True:
+            for data in transport_stream(clip, 0):
+                for start in range(0, len(data), 7 * 188):
+                    try:
+                        out.sendto(data[start : start + 7 * 188], ("127.0.0.1", port))
+                    except ConnectionRefusedError:
+                        continue
+                time.sleep(1 / FPS)
+
+
+def main() -> None:
+    """Serve until killed; a clip that is over begins again."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.live_server", description=__doc__)
+    parser.add_argument("kind", choices=("ts", "mjpeg", "udp"))
+    parser.add_argument("folder", type=Path, help="where to put the clip")
+    parser.add_argument("--port", type=int, help="of udp")
+    options = parser.parse_args()
+    clip = make_live_clip(options.folder / "live.mkv")
+    if options.kind == "udp":
+        _send_udp(clip, options.port)
+    server = LiveServer(options.kind, clip)
+    server.start()
+    print(server.address, flush=True)
+    while True:
+        time.sleep((LIVE_FRAMES - 100) / FPS)
+        server.rewind()
+
+
+if __name__ == "__main__":
+    main()

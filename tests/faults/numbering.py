@@ -1,7 +1,7 @@
 """A frame number drawn as black and white cells, read back from a decoded picture: a guess of a decoder is no number.
 
-The cells fill the bottom strip of a picture of 160 x 96, clear of the legend: one row with twelve bits of the number and
-a check sum of four, one row with sixteen bits that mix it up, so that no part of the strip stays as it was before.
+The cells fill the bottom strip of a picture of 160 x 96, clear of the legend: one row with twelve bits of the number
+and a check sum of four, one row with sixteen bits that mix it up, so that no part of the strip stays as it was before.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def run_command(arguments: Sequence[str | bytes], folder: Path, checkout: Path, 
         stdin=subprocess.PIPE if place.stdin_data is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: _prepare(place),  # noqa: PLW1509 (no thread of this process holds a lock then)
+        preexec_fn=lambda: _prepare(place),
         start_new_session=True,
     )
     signalled: list[float] = []
@@ -188,3 +188,9 @@ def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
         process.stdin.close()
     except OSError:
         process.stdin = None  # it went away without reading everything
+
+
+def quiet_end(process: subprocess.Popen[str]) -> None:
+    """End a server that was started for a test."""
+    process.kill()
+    process.wait()

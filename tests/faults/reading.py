@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -103,7 +104,7 @@ def _read(container: av.container.InputContainer) -> Reading:
 
 
 def _has_hole(times: list[float], rate: float) -> bool:
-    steps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(times)]
     return rate > 0 and any(not 0 < step <= _GAP / rate for step in steps)
 
 

@@ -46,7 +46,7 @@ class Lines:
     def damaged(self) -> int:
         """How many damaged frames the run reports: marked in a record, or skipped with an event."""
         kept = sum(bool(record.get("damaged")) for record in self.frames)
-        return kept + sum(_stands_for(event) for event in self.events_of("corrupt") if not event.get("kept"))
+        return kept + sum(_stands_for(event) for event in self.events_of("corrupt") if event.get("skipped", True))
 
 
 def _stands_for(event: dict[str, Any]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -34,7 +33,9 @@ def vitals(pid: int) -> Vitals:
     """Read what a process holds (Linux)."""
     place = Path(f"/proc/{pid}")
     status = dict(line.split(":", 1) for line in (place / "status").read_text().splitlines() if ":" in line)
-    return Vitals(int(status["VmRSS"].split()[0]) / 1024, len(os.listdir(place / "fd")), int(status["Threads"]))
+    return Vitals(
+        int(status["VmRSS"].split()[0]) / 1024, sum(1 for _ in (place / "fd").iterdir()), int(status["Threads"])
+    )
 
 
 class Watched:

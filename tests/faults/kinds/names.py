@@ -30,7 +30,7 @@ def hostile_name(bench: Bench) -> None:
     else:
         make_picture(plain)
     name = stem + suffix
-    os.rename(plain, os.path.join(folder, name))
+    plain.rename(os.fsdecode(folder + b"/" + name))
     way = bench.random.choice(("path", "path", "folder", "pattern", "absolute"))
     argument: str | bytes = {
         "path": b"src/" + name,
@@ -65,7 +65,7 @@ def hostile_output(bench: Bench) -> None:
         name = stem + b"/"
     outcome, lines = bench.run([source, "-o", name])
     bench.check_videos(lines)
-    exists = os.path.exists(os.path.join(os.fsencode(bench.folder), name))
+    exists = (bench.folder / os.fsdecode(name)).exists()
     if outcome.code != 0 or not exists:
         said = (outcome.messages or b"").strip().splitlines()[-2:]
         bench.violate(f"-o {name!r}: exit code {outcome.code}, written: {exists}: {said!r}"[:300])

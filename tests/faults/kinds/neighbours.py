@@ -122,7 +122,7 @@ def through_links(bench: Bench) -> None:
 def again(bench: Bench) -> None:
     """A second run into the same folder: free names or a refusal, never the loss of the first results unsaid."""
     _fill(bench, "a.mp4", "b.png")
-    first, lines = bench.run(["src", "-o", "out"])
+    _, lines = bench.run(["src", "-o", "out"])
     bench.check_videos(lines)
     before = fingerprints([bench.folder / "out"])
     size = len(bench.results(bench.folder / "out").frames)

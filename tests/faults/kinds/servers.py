@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 from tests.faults.bench import Bench
 from tests.faults.live_server import LIVE_FRAMES, LiveServer, make_live_clip
@@ -59,7 +60,7 @@ def _run(
             pairs = zip(records, numbers_shown(path), strict=False)
             shown += [number for record, number in pairs if not record.get("damaged")]
     sound = [number for number in shown if number is not None]
-    if any(not before < after < LIVE_FRAMES for before, after in zip(sound, sound[1:], strict=False)):
+    if any(not before < after < LIVE_FRAMES for before, after in pairwise(sound)):
         bench.violate(f"frames repeated, reordered or invented: {sound}"[:300])
     if len(sound) < len(shown):
         bench.violate(f"{len(shown) - len(sound)} damaged pictures claimed to be sound")

@@ -1,0 +1,29 @@
+"""A few faults of a fixed seed; the many are thrown by ``python -m tests.faults``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.__main__ import ROOT, prepare, run_case
+from tests.faults.bench import Tools
+from tests.faults.registry import KINDS
+
+SEED = 7
+QUICK = dict.fromkeys(KINDS, 2) | {"servers": 1, "sizes": 1}
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and sets Linux's limits")
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
+    """The model and the clips."""
+    return prepare(tmp_path_factory.mktemp("tools"), ROOT)
+
+
+@pytest.mark.parametrize(("kind", "number"), [(kind, number) for kind, many in QUICK.items() for number in range(many)])
+def test_promises_hold(kind: str, number: int, tools: Tools, tmp_path: Path) -> None:
+    report = run_case(kind, number, SEED, tmp_path, tools)
+    assert not report.violations, "\n".join((*report.violations, *report.commands))
