@@ -55,8 +55,14 @@ def _stands_for(event: dict[str, Any]) -> int:
     return max(counts, default=1)
 
 
-def parse_lines(data: bytes, *, whole: bool = True) -> Lines:
-    """Parse what a run wrote; ``whole=False`` tolerates a last line that was cut off (by a signal, say)."""
+def parse_lines(data: bytes, *, whole: bool = True, ordered: bool = True) -> Lines:
+    """Parse what a run wrote.
+
+    Args:
+        data: the lines.
+        whole: ``False`` tolerates a last line that was cut off (by a signal, say).
+        ordered: ``False`` where several runs wrote, each with numbers of its own.
+    """
     lines = Lines()
     rows = data.split(b"\n")
     last = rows.pop()
@@ -70,11 +76,14 @@ def parse_lines(data: bytes, *, whole: bool = True) -> Lines:
             continue
         if not isinstance(entry, dict):
             lines.wrong.append(f"JSON line {number} is no object: {row[:60]!r}")
+        elif not isinstance(entry.get("source"), str) or " object at 0x" in entry["source"]:
+            lines.wrong.append(f"JSON line {number} does not name its source: {row[:80]!r}")
         elif "event" in entry:
             lines.events.append(entry)
         else:
             lines.frames.append(entry)
-    lines.wrong += _order(lines.frames)
+    if ordered:
+        lines.wrong += _order(lines.frames)
     return lines
 
 
