@@ -86,7 +86,7 @@ def run_case(kind: str, number: int, seed: int, place: Path, tools: Tools, keep:
             bench.violate("the harness itself failed: " + traceback.format_exc(limit=-3).strip().replace("\n", " | "))
         if keep:
             _show(bench)
-    return Report(kind, number, tuple(bench.violations), tuple(bench.commands), bench.seconds, bench.undetectable)
+    return Report(kind, number, bench.summary(), tuple(bench.commands), bench.seconds, bench.undetectable)
 
 
 def _show(bench: Bench) -> None:

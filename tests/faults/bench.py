@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -65,6 +66,15 @@ class Bench:
     def violate(self, text: str) -> None:
         """Note a violation."""
         self.violations.append(text)
+
+    def summary(self) -> tuple[str, ...]:
+        """The violations, those alike as one."""
+        alike: dict[str, list[str]] = {}
+        for text in self.violations:
+            alike.setdefault(re.sub(r"[0-9a-f]*\d[0-9a-f]*", "#", text)[:60], []).append(text)
+        return tuple(
+            texts[0] + (f" (and {len(texts) - 1} more like it)" if len(texts) > 1 else "") for texts in alike.values()
+        )
 
     def knows(self, option: str) -> bool:
         """Whether the command has this option."""

@@ -27,6 +27,7 @@ class Recipe:
     options: tuple[tuple[str, str], ...] = ()
     container: tuple[tuple[str, str], ...] = ()
     sound: bool = False
+    pixels: str = "yuv420p"
 
 
 _X264 = (("preset", "ultrafast"), ("g", "8"), ("crf", "20"))
@@ -71,7 +72,7 @@ def write_clip(path: Path, recipe: Recipe, pictures: Iterable[NDArray[np.uint8]]
             if stream is None:
                 stream = container.add_stream(recipe.codec, rate=FPS, options=dict(recipe.options))
                 stream.width, stream.height = picture.shape[1], picture.shape[0]
-                stream.pix_fmt = "yuvj420p" if recipe.codec == "mjpeg" else "yuv420p"
+                stream.pix_fmt = "yuvj420p" if recipe.codec == "mjpeg" else recipe.pixels
             frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
             frame.pts, frame.time_base = count, Fraction(1, FPS)
             container.mux(stream.encode(frame))

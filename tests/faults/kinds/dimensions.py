@@ -16,7 +16,7 @@ from tests.faults.process import Outcome
 from tests.faults.reading import read
 from tests.faults.records import Lines
 
-_LOSSLESS = Recipe("mkv", "ffv1")
+_LOSSLESS = Recipe("mkv", "png", pixels="rgb24")
 _JPEGS = Recipe("avi", "mjpeg", (("qmin", "2"), ("qmax", "4")))
 
 
