@@ -126,8 +126,9 @@ class Bench:
         if not place.early:
             for alarm in _ALARMS:
                 if alarm in messages:
-                    at = next(line for line in reversed(messages.splitlines()) if line.strip())
-                    self.violate(f"{alarm.decode()!r} on standard error: {at[:150].decode(errors='replace')}")
+                    said = messages[messages.index(alarm) :].decode(errors="replace").splitlines()
+                    at = next((line for line in said[1:] if not line.startswith(" ")), said[0])
+                    self.violate(f"{alarm.decode()!r} on standard error: {said[0]} ... {at}"[:250])
         if outcome.code not in (0, None) and not messages.strip() and not place.early:
             self.violate(f"exit code {outcome.code} without a word")
 

@@ -16,7 +16,7 @@ from tests.faults.process import Outcome
 from tests.faults.reading import read
 from tests.faults.records import Lines
 
-_LOSSLESS = Recipe("mkv", "png", pixels="rgb24")
+_LOSSLESS = Recipe("avi", "rawvideo", pixels="bgr24")
 _JPEGS = Recipe("avi", "mjpeg", (("qmin", "2"), ("qmax", "4")))
 
 
@@ -66,7 +66,7 @@ def tiny_picture(bench: Bench) -> None:
 def tiny_video(bench: Bench) -> None:
     """A video of one pixel, or of one row."""
     height, width = _small(bench)
-    path = bench.sources / "tiny.mkv"
+    path = bench.sources / "tiny.avi"
     write_clip(path, _LOSSLESS, (_noise(bench, height, width) for _ in range(5)))
     _must_work(bench, path, 5, bench.random.choice(("out", "out.mp4", "out.mkv", "out.avi")))
 
