@@ -48,8 +48,8 @@ class Reading:
         return self.opened and not (self.damaged or self.holes or self.cut)
 
 
-def read(path: Path) -> Reading:
-    """Read a video file as far as it goes."""
+def read(path: Path, *, strict: bool = False) -> Reading:
+    """Read a video file as far as it goes; ``strict`` tells the decoder to give up on whatever is invalid."""
     try:
         container = av.open(str(path))
     except (av.FFmpegError, OSError, ValueError):
@@ -57,11 +57,13 @@ def read(path: Path) -> Reading:
     with container:
         if not container.streams.video:
             return Reading()
-        return _read(container)
+        return _read(container, strict)
 
 
-def _read(container: av.container.InputContainer) -> Reading:
+def _read(container: av.container.InputContainer, strict: bool) -> Reading:
     stream = container.streams.video[0]
+    if strict:
+        stream.codec_context.options = {"err_detect": "explode"}
     stream.thread_type = "NONE"
     numbers: list[int | None] = []
     suspect: list[bool] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -110,6 +110,7 @@ def run_on_damaged(bench: Bench, path: Path) -> None:
     outcome, lines = bench.run([str(path.relative_to(bench.folder)), *wishes(bench)])
     bench.check_videos(lines)
     judge(bench, outcome, lines, read(path), FRAMES)
+    judge_numbers(bench, lines, [read(path), read(path, strict=True)], FRAMES)
 
 
 def judge(bench: Bench, outcome: Outcome, lines: Lines, reading: Reading, frames: int) -> None:
@@ -127,19 +128,22 @@ def judge(bench: Bench, outcome: Outcome, lines: Lines, reading: Reading, frames
             bench.undetectable = True
         else:
             bench.violate(f"{delivered} of {frames} frames delivered, exit code 0, and nothing said")
-    _judge_numbers(bench, lines, reading, frames)
 
 
-def _judge_numbers(bench: Bench, lines: Lines, reading: Reading, frames: int) -> None:
+def judge_numbers(bench: Bench, lines: Lines, readings: Sequence[Reading], frames: int) -> None:
+    """No picture claimed to be sound is wrong, where any of the independent readers could notice."""
     shown: list[int | None] = []
     for name, records in lines.claims().items():
         path = bench.folder / name
         if path.is_file():
             pairs = zip(records, numbers_shown(path), strict=False)
             shown += [number for record, number in pairs if not record.get("damaged")]
-    seen = [number for number, suspect in zip(reading.numbers, reading.suspect, strict=True) if not suspect]
+    seen = [
+        [number for number, suspect in zip(reading.numbers, reading.suspect, strict=True) if not suspect]
+        for reading in readings
+    ]
     for what, count in (("unreadable", _unreadable), ("repeated, reordered or invented", _out_of_order)):
-        ours, unavoidable = count(shown, frames), count(seen, frames)
+        ours, unavoidable = count(shown, frames), min(count(numbers, frames) for numbers in seen)
         if ours > unavoidable:
             bench.violate(f"{ours} pictures claimed to be sound are {what} ({unavoidable} cannot be noticed)")
         elif ours:
