@@ -42,13 +42,10 @@ class LiveServer:
 
     Attributes:
         port: where it listens on 127.0.0.1.
-        connected: set once somebody has been sent a frame.
-        connections: how many have been accepted.
     """
 
     def __init__(self, kind: str, clip: Path, *, answer: str = "ok", frames: int = LIVE_FRAMES) -> None:
-        self.connected = threading.Event()
-        self.connections = 0
+        self._sending = threading.Event()
         self._kind, self._clip, self._answer, self._frames = kind, clip, answer, frames
         self._began = time.monotonic()
         self._running = threading.Event()
@@ -68,12 +65,17 @@ class LiveServer:
 
     def start(self) -> None:
         """Begin to listen."""
+        self._sending.clear()
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
         listener.listen()
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def wait_for_viewer(self, seconds: float) -> None:
+        """Wait until somebody has been sent a frame since the last start, at most so long."""
+        self._sending.wait(seconds)
 
     def kill(self, *, abruptly: bool = False) -> None:
         """Stop listening and end all connections, with an ordinary end or with a reset."""
@@ -120,7 +122,6 @@ class LiveServer:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            self.connections += 1
             with self._guard:
                 self._sockets.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
@@ -154,7 +155,7 @@ class LiveServer:
             self._garbage -= spoilt
             data = random.Random(len(data)).randbytes(spoilt) + data[spoilt:]
         connection.sendall(data)
-        self.connected.set()
+        self._sending.set()
 
     def _moments(self) -> Iterator[int]:
         """The numbers of the frames, each when its time has come; those missed during a freeze never come."""

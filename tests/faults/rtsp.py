@@ -6,13 +6,17 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
+from functools import cache
 from pathlib import Path
 
 _PROGRAM = Path(__file__).resolve().parents[1] / "servers" / "rtsp_server.py"
 _PYTHONS = ("/usr/bin/python3", "python3")
+_ESTABLISHED = "01"
 _PROBE = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
 
 
+@cache
 def python_with_gstreamer() -> str | None:
     """Return a Python that can serve RTSP, or ``None``."""
     for name in _PYTHONS:
@@ -50,8 +54,19 @@ class RtspServer:
         if self._process.stdout is None or b"ready" not in self._process.stdout.readline():
             raise RuntimeError("the RTSP server did not start")
 
-    def kill(self) -> None:
-        """End it at once."""
+    def wait_for_viewer(self, seconds: float) -> None:
+        """Wait until somebody is connected and has had time for a few frames, at most so long."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self._has_viewer():
+            time.sleep(0.05)
+        time.sleep(1.0)
+
+    def _has_viewer(self) -> bool:
+        rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        return any(row[1].endswith(f":{self.port:04X}") and row[3] == _ESTABLISHED for row in rows)
+
+    def kill(self, *, abruptly: bool = True) -> None:
+        """End it at once; there is no other way."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

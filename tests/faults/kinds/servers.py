@@ -12,6 +12,7 @@ from tests.faults.live_server import LIVE_FRAMES, LiveServer, make_live_clip
 from tests.faults.process import Outcome, Place
 from tests.faults.reading import numbers_shown
 from tests.faults.records import Lines
+from tests.faults.rtsp import RtspServer, python_with_gstreamer
 
 _SECRETS = (b"hunter2", b"s3cr3t")
 _READ_TIMEOUT = 2.0
@@ -23,6 +24,14 @@ def faulty_server(bench: Bench) -> None:
     chosen(bench)
 
 
+def _any_server(bench: Bench) -> LiveServer | RtspServer:
+    """A server by HTTP, or by RTSP where that is possible here."""
+    python = python_with_gstreamer()
+    if bench.random.random() < 0.3 and python is not None:
+        return RtspServer(python)
+    return _server(bench)
+
+
 def _server(bench: Bench, answer: str = "ok") -> LiveServer:
     clip = bench.tools.clips / "live.mkv"
     if not clip.exists():
@@ -30,16 +39,17 @@ def _server(bench: Bench, answer: str = "ok") -> LiveServer:
     return LiveServer(bench.random.choice(("ts", "mjpeg")), clip, answer=answer)
 
 
-def _address(server: LiveServer) -> str:
-    return f"http://robot:{_SECRETS[0].decode()}@127.0.0.1:{server.port}/cam?token={_SECRETS[1].decode()}"
+def _address(server: LiveServer | RtspServer) -> str:
+    robot, token = _SECRETS[0].decode(), _SECRETS[1].decode()
+    return server.address.replace("://", f"://robot:{robot}@") + f"?token={token}"
 
 
 def _run(
-    bench: Bench, server: LiveServer, more: list[str], act: Callable[[], None] | None = None
+    bench: Bench, server: LiveServer | RtspServer, more: list[str], act: Callable[[], None] | None = None
 ) -> tuple[Outcome, Lines]:
     def later(process: subprocess.Popen[bytes]) -> None:
         if act is not None:
-            server.connected.wait(20)
+            server.wait_for_viewer(20)
             act()
 
     try:
@@ -53,6 +63,12 @@ def _run(
         said = (outcome.messages or b"") + (outcome.lines or b"")
         if secret in said or any(secret.decode() in str(path) for path in bench.folder.rglob("*")):
             bench.violate(f"{secret.decode()!r} of the address is shown")
+    if isinstance(server, LiveServer):
+        _check_numbers(bench, lines)
+    return outcome, lines
+
+
+def _check_numbers(bench: Bench, lines: Lines) -> None:
     shown: list[int | None] = []
     for name, records in lines.claims().items():
         path = bench.folder / name
@@ -64,7 +80,6 @@ def _run(
         bench.violate(f"frames repeated, reordered or invented: {sound}"[:300])
     if len(sound) < len(shown):
         bench.violate(f"{len(shown) - len(sound)} damaged pictures claimed to be sound")
-    return outcome, lines
 
 
 def _expect(bench: Bench, outcome: Outcome, lines: Lines, code: int, frames: int | None, *, losses: int | None) -> None:
@@ -80,7 +95,7 @@ def _expect(bench: Bench, outcome: Outcome, lines: Lines, code: int, frames: int
 
 def restarted(bench: Bench) -> None:
     """The server dies once or twice, and comes back."""
-    server = _server(bench)
+    server = _any_server(bench)
     server.start()
     times = bench.random.choice((1, 2))
     pauses = [(bench.random.uniform(0.1, 1), bench.random.uniform(0.1, 1.5)) for _ in range(times)]
@@ -92,11 +107,8 @@ def restarted(bench: Bench) -> None:
             time.sleep(before)
             server.kill(abruptly=abruptly)
             time.sleep(away)
-            accepted = server.connections
             server.start()
-            deadline = time.monotonic() + 20
-            while server.connections == accepted and time.monotonic() < deadline:
-                time.sleep(0.02)
+            server.wait_for_viewer(20)
             time.sleep(0.5)
             done.append(away)
 
@@ -106,7 +118,7 @@ def restarted(bench: Bench) -> None:
 
 def frozen(bench: Bench) -> None:
     """Nothing comes for a while, and the connection stays: short pauses are none of our business, long ones a loss."""
-    server = _server(bench)
+    server = _any_server(bench)
     server.start()
     long = bench.random.random() < 0.6
 
@@ -124,7 +136,7 @@ def frozen(bench: Bench) -> None:
 
 def gone(bench: Bench) -> None:
     """The server dies and stays away: after the attempts allowed the run ends with what it has."""
-    server = _server(bench)
+    server = _any_server(bench)
     server.start()
 
     def act() -> None:
