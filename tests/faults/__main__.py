@@ -73,7 +73,13 @@ def prepare(place: Path, checkout: Path) -> Tools:
         make_picture(clips / f"picture.{suffix}")
     command = [sys.executable, "-m", "ifseg_rt", "--help"]
     shown = subprocess.run(command, env=environment(checkout, place, {}), capture_output=True, text=True, check=True)
-    return Tools(checkout, write_model(place), clips, frozenset(re.findall(r"--[a-z-]+", shown.stdout)))
+    tools = Tools(checkout, write_model(place), clips, frozenset(re.findall(r"--[a-z-]+", shown.stdout)))
+    bench = Bench("none", 0, random.Random(0), place / "none", tools)
+    outcome, _ = bench.run([str(clips / "picture.png"), "-o", "out"])
+    if outcome.code != 0:
+        said = (outcome.messages or b"").decode(errors="replace")
+        raise SystemExit(f"the command fails without any fault, exit code {outcome.code}:\n{said}")
+    return tools
 
 
 def run_case(kind: str, number: int, seed: int, place: Path, tools: Tools, keep: bool = False) -> Report:
