@@ -97,7 +97,7 @@ class Bench:
             guarded: files beside those in ``src`` that must stay as they are.
         """
         place = place or Place()
-        everything = [*arguments, "--no-window", "--alpha", "0", "--threads", "1"]
+        everything = ["--no-window", "--alpha", "0", "--threads", "1", *arguments]
         if model:
             everything = ["--model", str(self.tools.model), *everything]
         self.commands.append(" ".join(os.fsdecode(part) for part in arguments))

@@ -198,13 +198,14 @@ def _as_drawn(path: Path) -> bool:
 
 
 def _complaint(path: Path) -> str | None:
-    """What Pillow has against the file; ``None`` where it sees nothing wrong."""
+    """What Pillow or a strict FFmpeg has against the file; ``None`` where they see nothing wrong."""
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as picture:
+        with native_noise_hidden(), Image.open(io.BytesIO(path.read_bytes())) as picture:
             picture.load()
     except Exception as error:  # Pillow raises whatever its plugins raise
-        return f"{type(error).__name__}: {error}"[:100]
-    return None
+        return f"Pillow: {type(error).__name__}: {error}"[:100]
+    reading = read(path, strict=True)
+    return None if reading.opened and not reading.damaged and not reading.cut else "FFmpeg finds it damaged"
 
 
 def _video(container: str) -> Callable[[Bench], None]:

@@ -31,14 +31,17 @@ def hostile_name(bench: Bench) -> None:
         make_picture(plain)
     name = stem + suffix
     plain.rename(os.fsdecode(folder + b"/" + name))
-    way = bench.random.choice(("path", "path", "folder", "pattern", "absolute"))
+    way = bench.random.choice(("path", "bare", "folder", "pattern", "absolute"))
+    if way == "bare":
+        (bench.sources / os.fsdecode(name)).rename(bench.folder / os.fsdecode(name))
     argument: str | bytes = {
         "path": b"src/" + name,
+        "bare": name,
         "absolute": folder + b"/" + name,
         "folder": b"src",
         "pattern": b"src/*",
     }[way]
-    outcome, lines = bench.run([argument, "-o", "out"])
+    outcome, lines = bench.run(["-o", "out", "--", argument], guarded=[bench.folder / os.fsdecode(name)])
     bench.check_videos(lines)
     results = bench.results(bench.folder / "out")
     too_long = len(name) + len(b"_overlay") + 4 > 255
@@ -76,4 +79,4 @@ def hostile(bench: Bench) -> None:
     (hostile_name if bench.random.random() < 0.7 else hostile_output)(bench)
 
 
-KINDS = {"names": (60, hostile)}
+KINDS = {"names": (80, hostile)}
