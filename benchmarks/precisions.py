@@ -26,7 +26,10 @@ from ifseg_rt.errors import UsageError
 if TYPE_CHECKING:
     from benchmarks.datasets.picture_set import LabelledPicture, PictureSet
     from benchmarks.records.store import Record
-    from train.models.ofa.model import IFSegModel
+    from train.loaded_model import LoadedModel
+    from train.models.base import SegmentationModel
+
+    Model = LoadedModel[SegmentationModel]
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8_fp16")
 _NOT_RUN_HERE = frozenset({"bf16"})
@@ -85,9 +88,9 @@ def _measure(options: Namespace) -> None:
     sys.stdout.write(f"{precisions_table(shown)}\n{machines(shown)}")
 
 
-def _key(model: IFSegModel, data: PictureSet, pictures: int, size: tuple[int, int], precision: str) -> dict[str, Any]:
+def _key(model: Model, data: PictureSet, pictures: int, size: tuple[int, int], precision: str) -> dict[str, Any]:
     return {
-        "model": model.config.name,
+        "model": model.module.config.name,
         "dataset": data.name,
         "pictures": pictures,
         "size": "x".join(map(str, size)),
@@ -95,7 +98,7 @@ def _key(model: IFSegModel, data: PictureSet, pictures: int, size: tuple[int, in
     }
 
 
-def _compare(model: IFSegModel, path: Path, size: tuple[int, int], precision: str, pictures: Path) -> dict[str, Any]:
+def _compare(model: Model, path: Path, size: tuple[int, int], precision: str, pictures: Path) -> dict[str, Any]:
     """Export, and what the export itself measured."""
     from export.products.onnx_model import export_model
     from export.settings import ExportSettings
@@ -121,11 +124,13 @@ def _score(path: Path, data: PictureSet, pictures: Sequence[LabelledPicture], th
     """MIoU against the set's labels, unrefined and refined."""
     from benchmarks.quality.evaluation import evaluate, segmenter_run
     from ifseg_rt.artifact.sidecar import read_artifact
+    from ifseg_rt.options import baked_refinement
 
-    baked = read_artifact(path).refinement
+    baked = baked_refinement(read_artifact(path))
+    wanted = {"miou": None, **({} if baked is None else {"miou_refined": baked})}
     scores: dict[str, Any] = {}
     with progress_bar() as bar:
-        for name, averaging in (("miou", None), ("miou_refined", (baked.neighbours, baked.rounds))):
+        for name, averaging in wanted.items():
             task = bar.add_task(f"{path.stem}, {name}", total=len(pictures))
             run = segmenter_run(path.stem, path, averaging, device="cpu", threads=threads)
             quality = evaluate(run, pictures, len(data.categories), step=partial(bar.advance, task))

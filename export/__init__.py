@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from export.frozen.biases import BiasForm
     from export.frozen.precision import AttentionForm, Precision
     from ifseg_rt.artifact.sidecar import Artifact
-    from train.models.ofa.model import IFSegModel
+    from train.loaded_model import LoadedModel
+    from train.models.base import SegmentationModel
 
 __all__ = ["export_onnx"]
 
 
 def export_onnx(
-    model: IFSegModel,
+    model: LoadedModel[SegmentationModel] | SegmentationModel,
     path: str | Path,
     size: tuple[int, int] = (512, 512),
     batch: int | tuple[int, int] = 1,
@@ -33,7 +34,7 @@ def export_onnx(
     """Writes ``model.onnx`` and its sidecar ``model.json``, checked against the model.
 
     Args:
-        model: with its vocabulary set, as ``train.load_model`` returns it; it is not changed.
+        model: with its vocabulary set, as ``train.load_model`` returns it, or its module alone; it is not changed.
         path: the ``.onnx`` file to write; the sidecar lies beside it.
         size: input height and width in pixels.
         batch: pictures per call, or the smallest and the largest number of them; ``ifseg_rt.Segmenter`` takes single
@@ -65,6 +66,7 @@ def export_onnx(
     """
     from export.products.onnx_model import export_model
     from export.settings import ExportSettings
+    from train.loaded_model import LoadedModel
 
     smallest, largest = (None, batch) if isinstance(batch, int) else batch
     smallest = None if smallest == largest else smallest  # (3, 3) leaves nothing open
@@ -80,4 +82,5 @@ def export_onnx(
         attention=attention,
         pictures=None if pictures is None else Path(pictures),
     )
-    return export_model(model, Path(path), settings, categories=categories).artifact
+    loaded = model if isinstance(model, LoadedModel) else LoadedModel(model)
+    return export_model(loaded, Path(path), settings, categories=categories).artifact

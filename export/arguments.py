@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ifseg_rt.artifact.sidecar import file_sha256
+from ifseg_rt.cli.values import parse_size
 from ifseg_rt.errors import ExportError
 
 if TYPE_CHECKING:
-    from train.words.vocabulary import Vocabulary
+    from train.loaded_model import LoadedModel
+    from train.models.base import SegmentationModel
 
 _NEEDED = ("torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -38,19 +43,39 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--rounds", type=int, metavar="T", help="of the refinement (default: 25)")
 
 
-def wanted_categories(options: argparse.Namespace) -> Vocabulary | None:
-    """The categories in parsed arguments of :func:`add_model_arguments`; ``None`` for the checkpoint's own.
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint that is exported: its model, the input size it records, if any, and what its file adds to that."""
+
+    model: LoadedModel[SegmentationModel]
+    size: tuple[int, int] | None
+    provenance: dict[str, object]
+
+
+def load_checkpoint(source: str, options: argparse.Namespace, on_stage: Callable[[str], None]) -> Loaded:
+    """Loads a checkpoint as parsed arguments of :func:`add_model_arguments` say.
 
     Raises:
-        VocabularyError: they are empty or duplicate, or the file cannot be read.
+        VocabularyError: the categories are missing, empty or duplicate, or unknown to the model.
+        ExportError: a package is missing that the export needs.
+        CheckpointError: the checkpoint cannot be read.
     """
-    if options.categories is None and options.categories_file is None:
-        return None
     from train.words.vocabulary import Vocabulary
 
-    if options.categories_file is not None:
-        return Vocabulary.from_file(options.categories_file)
-    return Vocabulary.parse(options.categories)
+    wanted = Vocabulary.asked(options.categories, options.categories_file)
+    require_packages()
+
+    from train.load import load_model
+
+    on_stage(f"loading {source}")
+    model = load_model(source, wanted, tokenizer=options.tokenizer)
+    recorded = model.provenance.get("image_size")
+    path = Path(source)
+    return Loaded(
+        model,
+        parse_size(recorded) if isinstance(recorded, str) else None,
+        {"checkpoint_sha256": file_sha256(path)} if path.is_file() else {},
+    )
 
 
 def default_target(source: str, suffix: str) -> Path:

@@ -4,37 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from export.frozen.precision import LowLinear
-from export.frozen.segmenter import FrozenSegmenter
 from export.pictures import calibration_pictures
-from export.sidecar import preprocess_of
+from ifseg_rt.artifact.sidecar import Preprocess
 from ifseg_rt.host.preprocess import Preprocessor
 
-if TYPE_CHECKING:
-    from train.models.ofa.model import IFSegModel
 
-
-def measure_ranges(model: IFSegModel, size: tuple[int, int], pictures: Path | None) -> dict[str, float]:
-    """Ranges for a model at an input size, see :func:`input_ranges`.
+def measure_ranges(module: nn.Module, preprocess: Preprocess, pictures: Path | None) -> dict[str, float]:
+    """Ranges over the calibration pictures, see :func:`input_ranges`.
 
     Args:
-        model: in evaluation mode on the CPU, its vocabulary set.
-        size: input height and width in pixels.
+        module: a frozen module in float32 on the CPU.
+        preprocess: how pictures become its input.
         pictures: folder to take them from; ``None`` for synthetic pictures.
 
     Raises:
         SourceError: the pictures cannot be read.
     """
-    prepare = Preprocessor(preprocess_of(model.config, size))
+    prepare = Preprocessor(preprocess)
     shown = calibration_pictures(pictures)
-    # As tables the biases are ready; what comes after the network is left out.
-    wide = FrozenSegmenter(model, size, neighbours=1, rounds=0, biases="tables")
-    return input_ranges(wide, (torch.from_numpy(prepare(frame, "bgr")) for _, frame in shown))
+    return input_ranges(module, (torch.from_numpy(prepare(frame, "bgr")) for _, frame in shown))
 
 
 def input_ranges(module: nn.Module, images: Iterable[Tensor]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ifseg_rt
 from ifseg_rt.artifact.schema import IMAGE, LOGITS, NEIGHBOURS, PROBABILITIES
@@ -17,7 +17,6 @@ from ifseg_rt.artifact.sidecar import (
     CategoryRecord,
     Parity,
     Preprocess,
-    Refinement,
     TensorSpec,
     file_record,
 )
@@ -25,42 +24,41 @@ from ifseg_rt.drawing.palette import color_for
 from ifseg_rt.errors import VocabularyError
 
 if TYPE_CHECKING:
-    from export.frozen.segmenter import FrozenSegmenter
-    from train.models.ofa.config import ModelConfig
-    from train.models.ofa.model import IFSegModel
+    from export.frozen.head import FrozenModel
+    from train.loaded_model import LoadedModel
+    from train.models.base import FamilyConfig, SegmentationModel
 
 _TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 ProvenanceValue = str | int | float | None
 
 
-def category_records(model: IFSegModel, names: Sequence[str] | None) -> tuple[CategoryRecord, ...]:
+def category_records(model: LoadedModel[SegmentationModel], names: Sequence[str] | None) -> tuple[CategoryRecord, ...]:
     """Categories in label order with their colours; a category without one gets the default palette's.
 
     Args:
-        model: where ``names`` is ``None``, its attribute ``vocabulary`` (as ``load_model`` sets it) is read.
+        model: where ``names`` is ``None``, its vocabulary is read.
         names: plain names, one per category of the model.
 
     Raises:
         VocabularyError: names are missing or not as many as the model has categories.
     """
-    vocabulary: Any = getattr(model, "vocabulary", None)
     if names is not None:
         records = tuple(CategoryRecord(name, (), color_for(i)) for i, name in enumerate(names))
-    elif vocabulary is not None:
+    elif model.vocabulary.categories:
         records = tuple(
-            CategoryRecord(c.name, tuple(c.synonyms), tuple(c.color) if c.color else color_for(i))
-            for i, c in enumerate(vocabulary.categories)
+            CategoryRecord(c.name, c.synonyms, c.color or color_for(i))
+            for i, c in enumerate(model.vocabulary.categories)
         )
     else:
         raise VocabularyError("the model does not know the names of its categories", hint="give them: categories=[...]")
-    expected = len(model.category_embedding)
+    expected = len(model.module.category_embedding)
     if len(records) != expected:
         raise VocabularyError(f"the model has {expected} categories, but {len(records)} names are given")
     return records
 
 
-def preprocess_of(config: ModelConfig, size: tuple[int, int]) -> Preprocess:
+def preprocess_of(config: FamilyConfig, size: tuple[int, int]) -> Preprocess:
     """Pre-processing of one input size as data (spec 4.1)."""
     return Preprocess(
         height=size[0],
@@ -74,8 +72,8 @@ def preprocess_of(config: ModelConfig, size: tuple[int, int]) -> Preprocess:
 
 
 def describe(
-    model: IFSegModel,
-    frozen: FrozenSegmenter,
+    model: SegmentationModel,
+    frozen: FrozenModel,
     files: Iterable[Path],
     categories: tuple[CategoryRecord, ...],
     parity: Parity,
@@ -84,7 +82,7 @@ def describe(
     """The sidecar's content, not sealed yet.
 
     Args:
-        model: gives name and pre-processing.
+        model: gives family, name and pre-processing.
         frozen: gives shapes and refinement settings.
         files: the written files, the graph first.
         categories: in label order.
@@ -94,10 +92,14 @@ def describe(
     (height, width), n = frozen.grid, frozen.patches
     batch = frozen.batch if frozen.smallest_batch is None else OPEN_AXIS
     classes = len(categories)
+    shapes = {PROBABILITIES: (batch, classes, height, width), LOGITS: (batch, n, classes)}
+    outputs = [TensorSpec(name, "float32", shape) for name, shape in shapes.items()]
+    if frozen.refinement is not None:
+        outputs.append(TensorSpec(NEIGHBOURS, "int32", (batch, n, frozen.refinement.max_neighbours)))
     return Artifact(
         schema_version=SCHEMA_VERSION,
         kind="ifseg-rt-artifact",
-        method="ifseg",
+        method=model.method,
         name=model.config.name,
         files=tuple(file_record(path) for path in files),
         categories=categories,
@@ -107,12 +109,8 @@ def describe(
         grid=frozen.grid,
         precision=frozen.precision,
         inputs=(TensorSpec(IMAGE, "float32", (batch, 3, *frozen.size)),),
-        outputs=(
-            TensorSpec(PROBABILITIES, "float32", (batch, classes, height, width)),
-            TensorSpec(LOGITS, "float32", (batch, n, classes)),
-            TensorSpec(NEIGHBOURS, "int32", (batch, n, frozen.max_neighbours)),
-        ),
-        refinement=Refinement(frozen.neighbours, frozen.rounds, frozen.max_neighbours),
+        outputs=tuple(outputs),
+        refinement=frozen.refinement,
         provenance={str(key): _plain(value) for key, value in provenance.items()},
         tools={**{name: _version(name) for name in _TOOLS}, "ifseg-rt": ifseg_rt.__version__},
         parity=parity,

@@ -14,8 +14,7 @@ from export.arguments import (
     add_model_arguments,
     default_target,
     given,
-    require_packages,
-    wanted_categories,
+    load_checkpoint,
 )
 from ifseg_rt.cli.exit_codes import parse, run_command
 from ifseg_rt.cli.values import parse_batch, parse_size
@@ -60,25 +59,16 @@ def _run(options: argparse.Namespace) -> None:
     settings.check()
     target = options.output or default_target(options.checkpoint, ".onnx")
     check_target(target)
-    wanted = wanted_categories(options)
-    require_packages()
-
-    from train.checkpoints.own import file_sha256
-    from train.load import load_model
 
     def say(stage: str) -> None:
         if not options.quiet:
             sys.stderr.write(f"{stage} ...\n")
             sys.stderr.flush()
 
-    say(f"loading {options.checkpoint}")
-    model = load_model(options.checkpoint, wanted, tokenizer=options.tokenizer)
-    recorded = model.provenance.get("image_size")
-    if options.size is None and isinstance(recorded, str):
-        settings = replace(settings, size=parse_size(recorded))
-    checkpoint = Path(options.checkpoint)
-    provenance = {"checkpoint_sha256": file_sha256(checkpoint)} if checkpoint.is_file() else {}
-    exported = export_model(model, target, settings, provenance=provenance, on_stage=say)
+    loaded = load_checkpoint(options.checkpoint, options, say)
+    if options.size is None and loaded.size is not None:
+        settings = replace(settings, size=loaded.size)
+    exported = export_model(loaded.model, target, settings, provenance=loaded.provenance, on_stage=say)
     total = sum(file.bytes for file in exported.artifact.files)
     if not options.quiet:
         sys.stderr.write(

@@ -15,8 +15,7 @@ from export.arguments import (
     add_model_arguments,
     default_target,
     given,
-    require_packages,
-    wanted_categories,
+    load_checkpoint,
 )
 from ifseg_rt.cli.exit_codes import parse, run_command
 from ifseg_rt.cli.values import parse_batch, parse_size
@@ -145,24 +144,14 @@ def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[
     settings.check()
     target = options.output or default_target(options.source, ".engine")
     check_engine_target(target)
-    wanted = wanted_categories(options)
-    require_packages()
-
-    from train.checkpoints.own import file_sha256
-    from train.load import load_model
-
-    bench.on_stage(f"loading {options.source}")
-    model = load_model(options.source, wanted, tokenizer=options.tokenizer)
-    recorded = model.provenance.get("image_size")
-    if options.size is None and isinstance(recorded, str):
-        sizes = [parse_size(recorded)]
-    checkpoint = Path(options.source)
-    provenance = {"checkpoint_sha256": file_sha256(checkpoint)} if checkpoint.is_file() else {}
+    loaded = load_checkpoint(options.source, options, bench.on_stage)
+    if options.size is None and loaded.size is not None:
+        sizes = [loaded.size]
     for size in sizes:
         # The position biases depend on the size: every size is a graph and an engine of its own.
         own = target if len(sizes) == 1 else target.with_name(f"{target.stem}-{size[0]}x{size[1]}{target.suffix}")
         _note_replaced(own.with_suffix(".onnx"), settings, bench)
-        yield engine_from_model(model, own, replace(settings, size=size), bench, provenance=provenance)
+        yield engine_from_model(loaded.model, own, replace(settings, size=size), bench, provenance=loaded.provenance)
 
 
 def _note_replaced(onnx: Path, settings: ExportSettings, bench: Workbench) -> None:

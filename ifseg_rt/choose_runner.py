@@ -41,9 +41,9 @@ def open_runner(model: ModelFile, averaging: Averaging, options: RunOptions) -> 
     has_gpu = all(name in built_in for name in needed(kind))
     reason = None
     if options.device.kind != "cpu" and has_gpu:
-        path, reason = _try_gpu(model, averaging, options, kind)
-        if path is not None:
-            return path
+        runner, reason = _try_gpu(model, averaging, options, kind)
+        if runner is not None:
+            return runner
         _LOG.warning("running on the CPU, because the GPU does not work here: %s", reason)
     elif options.device.kind not in ("auto", "cpu"):
         lacks = "is built for the CPU only" if kind == "cuda" else "has no TensorRT provider"
@@ -60,7 +60,7 @@ def open_runner(model: ModelFile, averaging: Averaging, options: RunOptions) -> 
 def _try_gpu(
     model: ModelFile, averaging: Averaging, options: RunOptions, kind: str
 ) -> tuple[Runner | None, str | None]:
-    """A path on the GPU, or why there is none; insisting turns that into an error."""
+    """A runner on the GPU, or why there is none; insisting turns that into an error."""
     from ifseg_rt.backends.onnx_runtime.session import import_runtime, why_no_gpu
 
     reason = why_no_gpu(import_runtime(), kind)
@@ -68,9 +68,9 @@ def _try_gpu(
         try:
             return _open_onnx_on_device(model, averaging, options, kind), None
         except _NoKernelsError as error:
-            path, reason = _open_onnx_on_host(model, averaging, options, kind, str(error))
-            if path is not None:
-                return path, None
+            runner, reason = _open_onnx_on_host(model, averaging, options, kind, str(error))
+            if runner is not None:
+                return runner, None
         except _NoProviderError as error:
             reason = str(error)
     if options.device.kind == "auto":
@@ -114,7 +114,7 @@ def _open_onnx_on_device(model: ModelFile, averaging: Averaging, options: RunOpt
         if missing is not None:
             raise _NoProviderError(missing)
         network = OnnxOnGpu(runtime, session, model.path, model.artifact, kind, gpu=gpu.index)
-    return _device_path(gpu, network, model, averaging, options)
+    return _gpu_runner(gpu, network, model, averaging, options)
 
 
 def _open_onnx_on_host(
@@ -157,10 +157,10 @@ def _open_engine(model: ModelFile, averaging: Averaging, options: RunOptions) ->
     with gpu.current():
         engine = shared_engine(checked, gpu.index)
         network = TensorRtOnGpu(engine, gpu.stream_address, cuda_graph=options.cuda_graph)
-    return _device_path(gpu, network, model, averaging, options)
+    return _gpu_runner(gpu, network, model, averaging, options)
 
 
-def _device_path(
+def _gpu_runner(
     gpu: Gpu, network: GpuNetwork, model: ModelFile, averaging: Averaging, options: RunOptions
 ) -> GpuRunner:
     from ifseg_rt.gpu.runner import GpuRunner

@@ -33,7 +33,7 @@ _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 @dataclass(frozen=True)
-class Gpu:
+class GpuFacts:
     """The GPU that engines run on.
 
     Attributes:
@@ -63,7 +63,7 @@ class Machine:
     """
 
     platform: str
-    gpu: Gpu | None = None
+    gpu: GpuFacts | None = None
     reason: str | None = None
     gpus: int = 0
 
@@ -119,7 +119,7 @@ def _count(cuda: Any) -> int:  # noqa: ANN401 - a ctypes library
     return count.value
 
 
-def _gpu(cuda: Any, load: Callable[[str], Any], index: int) -> Gpu:  # noqa: ANN401
+def _gpu(cuda: Any, load: Callable[[str], Any], index: int) -> GpuFacts:  # noqa: ANN401
     device = ctypes.c_int()
     _check(cuda.cuDeviceGet(ctypes.byref(device), index))
     name = ctypes.create_string_buffer(256)
@@ -131,7 +131,7 @@ def _gpu(cuda: Any, load: Callable[[str], Any], index: int) -> Gpu:  # noqa: ANN
     _check(cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device))
     version = ctypes.c_int()
     _check(cuda.cuDriverGetVersion(ctypes.byref(version)))
-    return Gpu(
+    return GpuFacts(
         name=name.value.decode(errors="replace"),
         compute_capability=f"{major.value}.{minor.value}",
         memory=memory.value,

@@ -79,8 +79,13 @@ class Averaging:
     @classmethod
     def of(cls, settings: tuple[int, int] | None, artifact: Artifact) -> Averaging:
         """The averaging with ``settings`` for this model."""
-        own = (artifact.refinement.neighbours, artifact.refinement.rounds)
-        return cls(settings, settings == own)
+        return cls(settings, settings is not None and settings == baked_refinement(artifact))
+
+
+def baked_refinement(artifact: Artifact) -> tuple[int, int] | None:
+    """Neighbours and rounds that the model's ``probabilities`` are averaged with; ``None`` for no refinement."""
+    own = artifact.refinement
+    return None if own is None else (own.neighbours, own.rounds)
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ class Runner(Protocol):
         """Label one frame; the result belongs to the caller for good.
 
         Raises:
-            SourceError: the frame is empty, of another type or shape, or on a device this path cannot read.
-            UsageError: the path is closed.
+            SourceError: the frame is empty, of another type or shape, or on a device this runner cannot read.
+            UsageError: the runner is closed.
             DeviceError: the device failed.
         """
 
@@ -38,7 +38,7 @@ class Runner(Protocol):
         """Label one frame and leave the result on the GPU.
 
         Raises:
-            UsageError: this path does not work on a GPU, or is closed.
+            UsageError: this runner does not work on a GPU, or is closed.
             SourceError, DeviceError: as for :meth:`run`.
         """
 

@@ -12,15 +12,20 @@ from ifseg_rt.artifact.sidecar import Artifact
 from ifseg_rt.choose_runner import open_runner
 from ifseg_rt.errors import UsageError
 from ifseg_rt.frames import color_order
+from ifseg_rt.leaving import native_work
 from ifseg_rt.machine import require_gpu
 from ifseg_rt.model_file import read_model
-from ifseg_rt.options import Averaging, DeviceChoice, Extras, RunOptions
+from ifseg_rt.options import Averaging, DeviceChoice, Extras, RunOptions, baked_refinement
 from ifseg_rt.result import Result
 from ifseg_rt.runner import Runner
 
 if TYPE_CHECKING:
     from ifseg_rt.frames import ColorOrder
     from ifseg_rt.gpu.results.on_gpu import DeviceResult
+    from ifseg_rt.sources.settings import SourceSettings
+    from ifseg_rt.stream.observer import Observer
+    from ifseg_rt.stream.policy import StreamPolicy
+    from ifseg_rt.stream.segmented import SegmentedStream
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,7 +40,8 @@ class Segmenter:
         path: the ``.onnx`` model, its sidecar ``.json`` beside it; or an ``.engine`` (``.plan``, ``.trt``) of TensorRT
             or TensorRT-RTX, its sidecar ``.engine.json`` beside it.
         refine: ``True`` averages class probabilities over similar patches as baked at export (spec 9); ``(k, rounds)``
-            does it with other settings; ``False`` labels from the raw logits (spec 8).
+            does it with other settings; ``False`` labels from the raw logits (spec 8), as a model without refinement
+            always does.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"tensorrt"`` (for ``.onnx``: ONNX Runtime's TensorRT provider,
             with its engines kept in the user's cache folder). ``"cuda:1"`` and ``"tensorrt:1"`` take GPU 1, for engines
             too; without a number it is GPU 0. GPUs count from 0 as CUDA orders those that ``CUDA_VISIBLE_DEVICES``
@@ -159,7 +165,9 @@ class Segmenter:
             UsageError: the segmenter is closed, or ``color`` is unknown.
             DeviceError: the device failed.
         """
-        return self._runner.run(frame, self._order(color))
+        order = self._order(color)
+        with native_work:
+            return self._runner.run(frame, order)
 
     def on_device(self, frame: Any, color: str | None = None, *, stream: Any = None) -> DeviceResult:  # noqa: ANN401
         """Segment one frame on the GPU and leave the result there.
@@ -180,7 +188,41 @@ class Segmenter:
             SourceError: the frame is empty, of another type or shape, or on another GPU.
             DeviceError: the GPU failed, or does not take the stream.
         """
-        return self._runner.run_on_device(frame, self._order(color), stream)
+        order = self._order(color)
+        with native_work:
+            return self._runner.run_on_device(frame, order, stream)
+
+    def stream(
+        self,
+        *sources: str | int | Path,
+        policy: StreamPolicy | None = None,
+        settings: SourceSettings | None = None,
+        observer: Observer | None = None,
+    ) -> SegmentedStream:
+        """Label files, cameras and network streams while the next frames are read.
+
+        Args:
+            sources: as the command takes them: files, folders, patterns, ``0``, ``"rtsp://..."``, ``"-"``, ``"test:"``.
+            policy: staleness, reconnecting, number of frames.
+            settings: damaged frames, time limits, cameras' sizes.
+            observer: is told of losses, reconnections and damaged frames.
+
+        Returns:
+            An iterable of :class:`ifseg_rt.stream.items.Labelled`, and a context manager. Leaving it, or the loop over
+            it, stops all threads within two seconds.
+
+        Raises:
+            SourceError: a file does not exist, or nothing of it can be read.
+            UsageError: an address or a setting is invalid.
+
+        Example:
+            >>> with Segmenter.default() as segmenter, segmenter.stream("rtsp://robot.local/front") as frames:
+            ...     for seen in frames:
+            ...         drive(seen.result.mask("road"), age_ms=seen.latency_ms)
+        """
+        from ifseg_rt.stream.segmented import SegmentedStream
+
+        return SegmentedStream(self, sources, policy, settings, observer)
 
     def close(self) -> None:
         """Wait for a running call and free the model. May be called again."""
@@ -208,11 +250,16 @@ def _opacity(overlay: object) -> float:
 
 def _refinement_settings(refine: bool | tuple[int, int], artifact: Artifact) -> tuple[int, int] | None:
     if isinstance(refine, bool):
-        return (artifact.refinement.neighbours, artifact.refinement.rounds) if refine else None
+        return baked_refinement(artifact) if refine else None
     try:
         k, rounds = (int(value) for value in refine)
     except (TypeError, ValueError):
         raise UsageError(f"refine must be True, False or (k, rounds), found {refine!r}") from None
+    if artifact.refinement is None:
+        raise UsageError(
+            f"the model {artifact.name!r} has no refinement, found refine={refine!r}",
+            hint="leave refine (--refine) out: labels come from the logits",
+        )
     most = artifact.refinement.max_neighbours
     if not 1 <= k <= most:
         raise UsageError(f"refinement takes 1 to {most} neighbours with this model, found {k}")

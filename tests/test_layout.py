@@ -130,7 +130,7 @@ ROWS: dict[str, list[set[str]]] = {
         {"tensorrt", "options", "categories", "drawing"},
         {"artifact", "frames", "kernels", "sources"},
         {"machine", "cache"},
-        {"errors", "native_noise", "upsampling", "version"},
+        {"errors", "leaving", "native_noise", "upsampling", "version"},
     ],
     "export": [
         {"to_onnx", "to_trt"},
@@ -148,12 +148,13 @@ ROWS: dict[str, list[set[str]]] = {
         {"__init__"},
         {"load", "pretraining"},
         {"adaptation"},
+        {"loaded_model"},
         {"checkpoints"},
         {"models"},
         {"words"},
     ],
     "benchmarks": [
-        {"miou", "latency", "label_times", "precisions", "plots", "report"},
+        {"miou", "latency", "label_times", "glass_to_mask", "precisions", "plots", "report"},
         {"gpu", "peers"},
         {"speed", "quality"},
         {"making"},

@@ -33,6 +33,7 @@ PAGES = (
     "docs/words-and-checkpoints.md",
     "docs/gpu.md",
     "docs/command-line.md",
+    "docs/robot.md",
     "docs/results.md",
     "docs/architecture.md",
     "docs/method.md",
@@ -80,7 +81,7 @@ def blocks(page: str) -> list[Block]:
     ]
 
 
-TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
+SIGNAL_EXIT_CODES = {128 + signal.SIGTERM, 128 + signal.SIGHUP}
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUN = [block for block in BLOCKS if block.language in ("console", "python") and not block.mark]
@@ -242,4 +243,4 @@ def test_documented_exit_codes_are_those_of_the_errors() -> None:
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.M)}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.IfsegError)]
     raised = {kind.exit_code for kind in kinds}
-    assert documented == {0, errors.INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, *raised}
+    assert documented == {0, errors.INTERRUPTED_EXIT_CODE, *SIGNAL_EXIT_CODES, *raised}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
     from train.adaptation.loop import Adaptation, Progress
+    from train.loaded_model import LoadedModel
+    from train.models.ofa.model import IFSegModel
 
 _EPILOG = """exit codes: 0 done, 1 a file could not be written, or a bug, 2 invalid arguments, 5 device or its memory,
 7 checkpoint, 8 categories, 130 interrupted, 143 terminated (after either go on with --resume).
@@ -95,11 +97,7 @@ def run(args: argparse.Namespace) -> None:
     from train.load import load_model
     from train.words.vocabulary import Vocabulary
 
-    wanted: Vocabulary | None = None
-    if args.categories_file is not None:
-        wanted = Vocabulary.from_file(args.categories_file)
-    elif args.categories is not None:
-        wanted = Vocabulary.parse(args.categories)
+    wanted = Vocabulary.asked(args.categories, args.categories_file)
     with process_group(device) as leader:
         model = load_model(args.base, wanted, tokenizer=args.tokenizer, device=str(device), seed=args.seed)
         adaptation = Adaptation(model, config)
@@ -121,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
                         sys.stderr.write(f"stopped at step {adaptation.step}; go on with --resume\n")
                 raise
         if leader:
-            _save_result(adaptation, args, (height, width))
+            _save_result(model, adaptation, args, (height, width))
             resume_file.unlink(missing_ok=True)
             sys.stdout.write(f"{args.out}\n")
 
@@ -184,14 +182,16 @@ def _save_resume(adaptation: Adaptation, path: Path) -> None:
         write_atomically(adaptation.state(), path)
 
 
-def _save_result(adaptation: Adaptation, args: argparse.Namespace, size: tuple[int, int]) -> None:
+def _save_result(
+    model: LoadedModel[IFSegModel], adaptation: Adaptation, args: argparse.Namespace, size: tuple[int, int]
+) -> None:
     import torch
 
     import ifseg_rt
     from train.checkpoints.own import save_checkpoint
-    from train.load import checkpoint_of
+    from train.loaded_model import checkpoint_of
 
-    model, config = adaptation.model, adaptation.config
+    config = adaptation.config
     base: dict[str, object] = {key: model.provenance[key] for key in ("base", "base_sha256") if key in model.provenance}
     provenance: dict[str, object] = {
         **base,

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifseg_rt.artifact.sidecar import file_sha256
 from ifseg_rt.errors import CheckpointError, UsageError, VocabularyError
 from train.checkpoints import hub
 from train.checkpoints.hugging_face_layout import CONFIG_FILE, WEIGHTS_FILE, check_settings, from_hugging_face
 from train.checkpoints.ofa_layout import fill_model, infer_config
-from train.checkpoints.own import Checkpoint, file_sha256, is_own_document, parse_checkpoint
+from train.checkpoints.own import Checkpoint, is_own_document, parse_checkpoint
 from train.checkpoints.safe_pickle import load_untrusted
+from train.loaded_model import LoadedModel, give_vocabulary
 from train.words.prompt import build_prompt
 from train.words.tokenizer import BpeTokenizer, Tokenizer, WordTokenizer
 from train.words.vocabulary import Vocabulary
@@ -156,7 +158,7 @@ def load_model(
     tokenizer: str | Path | None = None,
     device: str = "cpu",
     seed: int = 0,
-) -> IFSegModel:
+) -> LoadedModel[IFSegModel]:
     """A model ready to segment into categories.
 
     Args:
@@ -167,30 +169,33 @@ def load_model(
         seed: for the segmentation tables that an un-adapted OFA lacks.
 
     Returns:
-        A module in eval mode: normalised float32 ``[B, 3, H, W]`` RGB -> logits ``[B, h * w, C]``, with the
-        attributes ``vocabulary``, ``provenance``, ``tokenizer_entry`` and ``category_ids``.
+        The model in eval mode: called with normalised float32 ``[B, 3, H, W]`` RGB it gives logits ``[B, h * w, C]``.
+        Its ``module`` is the ``torch.nn.Module``; beside it are ``vocabulary``, ``provenance``, ``tokenizer_entry``
+        and ``category_ids``.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
         VocabularyError: no categories, or some that the model cannot read.
     """
     base = load_base(path, seed=seed)
-    model = base.model
-    if categories is None and base.stored is not None and base.stored.vocabulary.categories:
-        stored = base.stored
-        give_vocabulary(model, stored.vocabulary, stored.prompt_ids, stored.category_ids, stored.tokenizer)
+    module, stored = base.model, base.stored
+    provenance = {**base.provenance, "adapted": base.adapted}
+    if categories is None and stored is not None and stored.vocabulary.categories:
+        vocabulary, entry = stored.vocabulary, stored.tokenizer
+        prompt_ids, category_ids = stored.prompt_ids, stored.category_ids
     else:
-        wanted: Any = categories if categories is not None else base.categories
+        wanted = categories if categories is not None else base.categories
         if not wanted:
             raise VocabularyError(
                 f"{path} carries no categories", hint='give some, e.g. categories="sky, road, traffic light"'
             )
         vocabulary = Vocabulary.of(wanted)
         found = find_tokenizer(base, tokenizer)
-        prompt_ids, category_ids = build_prompt(found, vocabulary, model.config.prompt_prefix)
-        give_vocabulary(model, vocabulary, prompt_ids, category_ids, tokenizer_entry(found))
-    model.provenance = {**base.provenance, "adapted": base.adapted}
-    return model.to(device)
+        prompt_ids, category_ids = build_prompt(found, vocabulary, module.config.prompt_prefix)
+        entry = tokenizer_entry(found)
+    model = give_vocabulary(module, vocabulary, prompt_ids, category_ids, entry, provenance)
+    module.to(device)
+    return model
 
 
 def tokenizer_entry(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -198,30 +203,3 @@ def tokenizer_entry(tokenizer: Tokenizer) -> dict[str, Any]:
     if isinstance(tokenizer, WordTokenizer):
         return tokenizer.to_entry()
     return {"kind": tokenizer.kind, "identity": tokenizer.identity}
-
-
-def give_vocabulary(
-    model: IFSegModel,
-    vocabulary: Vocabulary,
-    prompt_ids: list[int],
-    category_ids: list[list[list[int]]],
-    entry: dict[str, Any],
-) -> None:
-    """Sets the vocabulary and records it on the model for whoever saves or exports it."""
-    model.set_vocabulary(prompt_ids, category_ids)
-    model.vocabulary = vocabulary
-    model.category_ids = category_ids
-    model.tokenizer_entry = entry
-
-
-def checkpoint_of(model: IFSegModel, provenance: dict[str, Any]) -> Checkpoint:
-    """The checkpoint of a model with a vocabulary, for :func:`train.checkpoints.own.save_checkpoint`."""
-    return Checkpoint(
-        config=model.config,
-        state=model.state_dict(),
-        vocabulary=model.vocabulary,
-        prompt_ids=model.prompt_ids.tolist(),
-        category_ids=model.category_ids,
-        tokenizer=model.tokenizer_entry,
-        provenance=provenance,
-    )

@@ -121,9 +121,11 @@ def pretrain(args: argparse.Namespace, say: Callable[[str], None]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return run_command(
-        lambda given: pretrain(parse(build_parser(), given), lambda text: sys.stderr.write(text + "\n") and None), argv
-    )
+    return run_command(lambda given: pretrain(parse(build_parser(), given), _say), argv)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from export.frozen.segmenter import FrozenSegmenter
 from ifseg_rt.errors import UsageError
+from ifseg_rt.kernels.launches import plan_labels, plan_preprocess, plan_refine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -133,11 +134,11 @@ class _Kernels:
 
     def __init__(self) -> None:
         from ifseg_rt.kernels.compile import cuda_core
-        from ifseg_rt.kernels.launch import Kernels
+        from ifseg_rt.kernels.loaded import LoadedKernels
 
         self.core = cuda_core()
         torch.cuda.init()  # its context is the device's own, which cuda.core joins
-        self.kernels = Kernels(self.core.Device(torch.cuda.current_device()))
+        self.kernels = LoadedKernels(self.core.Device(torch.cuda.current_device()))
 
     def _stream(self) -> Any:  # noqa: ANN401 - a cuda.core.Stream
         # Address 0 is the default stream, which has another name there; while recording it is never that one.
@@ -145,8 +146,7 @@ class _Kernels:
 
     def preprocess(self, frame: FrozenFrame) -> None:
         height, width = frame.frame.shape[:2]
-        self.kernels.preprocess(
-            self._stream(),
+        launch = plan_preprocess(
             frame.frame.data_ptr(),
             height,
             width,
@@ -159,19 +159,28 @@ class _Kernels:
             std=frame.config.image_std,
             half=frame.image.dtype == torch.float16,
         )
+        self.kernels.launch(self._stream(), launch)
 
     def label(self, frame: FrozenFrame, planes: Tensor, near: Tensor) -> None:
         stream = self._stream()
         _, classes, grid_h, grid_w = planes.shape
         refined = frame.refined.data_ptr()
         patches, stride = near.shape[1:]
-        self.kernels.refine(
-            stream, planes.data_ptr(), near.data_ptr(), patches, classes, stride, _NEIGHBOURS, _ROUNDS, out=refined
+        averaging = plan_refine(
+            planes.data_ptr(),
+            near.data_ptr(),
+            patches,
+            classes,
+            stride,
+            _NEIGHBOURS,
+            _ROUNDS,
+            out=refined,
+            shared_limit=self.kernels.shared_limit,
         )
+        self.kernels.launch(stream, averaging)
         height, width = frame.labels.shape
         wide = frame.labels.dtype != torch.uint8
-        self.kernels.labels(
-            stream,
+        labelling = plan_labels(
             refined,
             classes,
             grid_h,
@@ -181,3 +190,4 @@ class _Kernels:
             width=width,
             wide=wide,
         )
+        self.kernels.launch(stream, labelling)

@@ -20,6 +20,7 @@ from benchmarks.command import run_command
 from ifseg_rt.errors import UsageError
 
 if TYPE_CHECKING:
+    from train.loaded_model import LoadedModel
     from train.models.ofa.model import IFSegModel
 
 # The reference's list of 12 categories makes a prompt of 37 tokens: 12 for the question, 3 for the beginning, the end
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _write(options: Namespace) -> None:
     from train.checkpoints.own import save_checkpoint
-    from train.load import checkpoint_of
+    from train.loaded_model import checkpoint_of
     from train.models.ofa.config import PRESETS
 
     if options.categories < 1:
@@ -55,11 +56,11 @@ def _write(options: Namespace) -> None:
     else:
         model = _random(options.model, options.categories, options.seed)
     save_checkpoint(checkpoint_of(model, {"base": f"{options.model}, untrained"}), options.out)
-    parameters = round(sum(p.numel() for p in model.parameters()) / 1e6, 1)
+    parameters = round(sum(p.numel() for p in model.module.parameters()) / 1e6, 1)
     sys.stdout.write(json.dumps({"prompt": len(model.prompt_ids), "parameters_m": parameters}) + "\n")
 
 
-def _shipped(categories: int) -> IFSegModel:
+def _shipped(categories: int) -> LoadedModel[IFSegModel]:
     from train import load_model
     from train.load import find_tokenizer, load_base
     from train.words.tokenizer import WordTokenizer
@@ -73,10 +74,10 @@ def _shipped(categories: int) -> IFSegModel:
     return load_model("micro", categories=names)
 
 
-def _random(name: str, categories: int, seed: int) -> IFSegModel:
+def _random(name: str, categories: int, seed: int) -> LoadedModel[IFSegModel]:
     import torch
 
-    from train.load import give_vocabulary
+    from train.loaded_model import give_vocabulary
     from train.models.ofa.config import PRESETS
     from train.models.ofa.model import IFSegModel
     from train.words.vocabulary import Vocabulary
@@ -88,8 +89,7 @@ def _random(name: str, categories: int, seed: int) -> IFSegModel:
     length = min(_FIXED_TOKENS + round(_TOKENS_PER_NAME * categories), model.config.max_prompt_tokens)
     prompt_ids = [0, *range(_FIRST_WORD_ID, _FIRST_WORD_ID + length - 2), 2]
     entry = {"kind": model.config.tokenizer, "identity": "none: random weights"}
-    give_vocabulary(model, Vocabulary.of(names), prompt_ids, category_ids, entry)
-    return model
+    return give_vocabulary(model, Vocabulary.of(names), prompt_ids, category_ids, entry)
 
 
 if __name__ == "__main__":

@@ -89,13 +89,13 @@ def words_file(options: Namespace, data: PictureSet, place: Path) -> Path:
     return names
 
 
-def averagings_of(text: str | None, default: tuple[int, int]) -> tuple[Averaging, ...]:
+def averagings_of(text: str | None, default: Averaging) -> tuple[Averaging, ...]:
     """Read ``--refine``: ``off``, ``K,T``, or by default the model's own setting; unrefined is always measured.
 
     Raises:
         UsageError: it is none of these.
     """
-    if text == "off":
+    if text == "off" or (text is None and default is None):
         return (None,)
     if text is None:
         return (None, default)
@@ -144,11 +144,11 @@ def _of_exported(name: str, path: Path, options: Namespace, data: PictureSet) ->
     import msgspec
 
     from ifseg_rt.model_file import read_model
+    from ifseg_rt.options import baked_refinement
 
     artifact = read_model(path).artifact
     check_categories(path.name, artifact.category_names, data.categories)
-    baked = artifact.refinement
-    averagings = averagings_of(options.refine, (baked.neighbours, baked.rounds))
+    averagings = averagings_of(options.refine, baked_refinement(artifact))
     return Candidate(
         name=name,
         categories=artifact.category_names,
@@ -183,7 +183,7 @@ def _of_checkpoint(name: str, path: Path, options: Namespace, data: PictureSet) 
         colors=tuple(category.color or color_for(index) for index, category in enumerate(found)),
         size=f"short side {SHORT_SIDE}, long side at most {LONG_SIDE}",
         origin={"provenance": dict(model.provenance), "precision": "fp32", "runs_in": "PyTorch"},
-        runs=(short_side_run(name, model, averagings, device=options.device),),
+        runs=(short_side_run(name, model.module, averagings, device=options.device),),
     )
 
 

@@ -119,7 +119,6 @@ class CompactBiases(nn.Module):
         encoder, decoder, config = model.encoder, model.decoder, model.config
         self.text_len = len(model.prompt_ids)
         self.patches = grid[0] * grid[1]
-        self.heads = config.heads
         self.causal = config.causal
         # The same blocks of every layer, each with the row of its first query among all rows.
         self.blocks = [
@@ -154,14 +153,6 @@ class CompactBiases(nn.Module):
         self.register_buffer("zero", torch.zeros(config.heads, 1, device=device))
         self.register_buffer("masked", torch.full((config.heads, 1), float("-inf"), device=device))
         self.register_buffer("rows_index", torch.arange(rows, device=device, dtype=torch.int32))
-
-    @property
-    def table_bytes(self) -> int:
-        """What the biases take as tables."""
-        keys = self.patches + self.text_len
-        encoder = len(self.image_tables) * keys * keys
-        decoder = sum((block.stop - block.start) * block.keys for blocks in self.blocks for block in blocks)
-        return self.dtype.itemsize * self.heads * (encoder + decoder + len(self.rows_index) * keys)
 
     def forward(self) -> tuple[list[Tensor], list[list[Tensor]], Tensor]:
         return self._encoder(), self._decoder_self(), self.cross_absolute().to(self.dtype)

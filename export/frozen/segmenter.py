@@ -14,18 +14,14 @@ from torch.nn import functional as F
 from export.frozen.attention import FrozenAttention, fold_input_shift
 from export.frozen.backbone import feature_rows
 from export.frozen.biases import BiasForm, Block, CompactBiases, choose_biases, self_blocks
-from export.frozen.precision import DTYPES, AttentionForm, Precision, WideLayerNorm, low_linear
-from ifseg_rt.artifact.schema import LOGITS, NEIGHBOURS, PROBABILITIES
-from ifseg_rt.errors import UsageError, VocabularyError
+from export.frozen.head import FrozenModel, per_picture
+from export.frozen.precision import AttentionForm, Precision, WideLayerNorm, low_linear
+from ifseg_rt.errors import VocabularyError
 from train.models.ofa.decoder import DecoderLayer
 from train.models.ofa.encoder import IMAGE_TYPE, EncoderLayer
 from train.models.ofa.model import BOS_ID, IFSegModel
 
 PATCH = 16
-MAX_NEIGHBOURS = 8
-# Similarities and biases grow with its square: 9216 patches (1536 x 1536 pixels) take 340 MB per table and head.
-MOST_PATCHES = 9216
-OUTPUT_NAMES = (PROBABILITIES, LOGITS, NEIGHBOURS)
 
 
 class FrozenFeedForward(nn.Module):
@@ -103,23 +99,19 @@ class FrozenDecoderLayer(nn.Module):
         return per_picture(rows, count)[:, self.first : self.first + self.queries].flatten(0, 1)
 
 
-class FrozenSegmenter(nn.Module):
-    """One model, one vocabulary, one input size.
-
-    ``forward(image float32 [B, 3, H, W], normalised RGB)`` returns ``probabilities [B, C, h, w]`` after the refinement
-    (spec 9), ``logits [B, n, C]`` and ``neighbours`` int32 ``[B, n, K]``, most similar first.
+class FrozenSegmenter(FrozenModel):
+    """A model of the OFA family, see :class:`export.frozen.head.FrozenModel`.
 
     Args:
         model: in evaluation mode with its vocabulary set; it is copied, never changed.
         size: input height and width in pixels.
         batch: pictures per call, at most.
-        smallest_batch: the fewest, where the graph shall take any number from there to ``batch``; ``None`` for exactly
-            ``batch``.
+        smallest_batch: the fewest, or ``None`` for exactly ``batch``.
         neighbours: neighbours per patch that the refinement averages.
         rounds: how often it averages.
         biases: form of the position biases, see :mod:`export.frozen.biases`.
-        precision: of weights and matrix products, see :mod:`export.frozen.precision`; inputs and outputs stay float32.
-        attention: how it is written, likewise.
+        precision: of weights and matrix products.
+        attention: how it is written, see :mod:`export.frozen.precision`.
 
     Raises:
         UsageError: settings that do not fit the grid, or a grid outside the model's position table.
@@ -133,7 +125,6 @@ class FrozenSegmenter(nn.Module):
     text: Tensor
     bos: Tensor
     categories: Tensor
-    batch_offsets: Tensor
 
     @torch.no_grad()
     def __init__(
@@ -149,31 +140,14 @@ class FrozenSegmenter(nn.Module):
         precision: Precision = "fp32",
         attention: AttentionForm = "plain",
     ) -> None:
-        super().__init__()
         if not len(model.category_embedding):
             raise VocabularyError("the model has no categories to export", hint="name them: --categories")
-        self.size, self.rounds = size, rounds
-        self.batch, self.smallest_batch = batch, smallest_batch
-        self.grid = (-(-size[0] // PATCH), -(-size[1] // PATCH))
-        self.patches = self.grid[0] * self.grid[1]
-        if not 1 <= self.patches <= MOST_PATCHES:
-            raise UsageError(
-                f"an input of {size[0]} x {size[1]} pixels has {self.patches} patches of 16 x 16; "
-                f"expected 1 to {MOST_PATCHES}",
-                hint="choose a smaller --size; frames of any size are stretched to it",
-            )
-        self.max_neighbours = min(MAX_NEIGHBOURS, self.patches)
-        if not 1 <= neighbours <= self.max_neighbours:
-            raise UsageError(
-                f"the refinement takes 1 to {self.max_neighbours} neighbours on a grid of {self.patches} patches, "
-                f"found {neighbours}"
-            )
-        self.neighbours = neighbours
-        # What int8_fp16 is written with, see export.graph.static_int8.
-        self.input_ranges: dict[str, float] = {}
+        averaging = (neighbours, rounds)
+        super().__init__(
+            size, patch=PATCH, batch=batch, smallest_batch=smallest_batch, averaging=averaging, precision=precision
+        )
         config, encoder, decoder = model.config, model.encoder, model.decoder
-        self.precision, self.attention, self.dtype = precision, attention, DTYPES[precision]
-        dtype = self.dtype
+        self.attention, dtype = attention, self.dtype
 
         self.features = feature_rows(encoder.embed_images, size, dtype)
         shifted = fold_input_shift(encoder.image_proj, encoder.type_embedding.weight[IMAGE_TYPE])
@@ -204,17 +178,12 @@ class FrozenSegmenter(nn.Module):
 
         compact = CompactBiases(model, self.grid, self.decoder_rows, blocks, first_rows, dtype)
         self.biases = choose_biases(compact, biases)
-        offsets = torch.arange(batch)[:, None, None] * self.patches
-        self.register_buffer("batch_offsets", offsets)
-        self.requires_grad_(False).eval()
+        self.finish()
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def score(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`export.frozen.head.FrozenModel.score`."""
         features = self.features(image.to(self.dtype))
-        logits = per_picture(self._logits(features), self.patches)
-        near = self._neighbours(features)
-        refined = self._refine(F.softmax(logits, dim=-1), near)
-        probabilities = refined.transpose(1, 2).unflatten(2, self.grid)
-        return probabilities, logits, near.to(torch.int32)
+        return self._logits(features), features
 
     def _logits(self, features: Tensor) -> Tensor:
         encoder_biases, self_biases, cross_bias = self.biases()
@@ -230,28 +199,3 @@ class FrozenSegmenter(nn.Module):
         for layer, biases in zip(self.decoder_layers, self_biases, strict=True):
             rows = layer(rows, memory, biases, cross_bias)
         return F.linear(self.decoder_norm(rows), self.categories)
-
-    def _neighbours(self, features: Tensor) -> Tensor:
-        """Most similar patches by cosine (spec 9, step 2), int64 ``[B, n, K]``."""
-        features = features.float()
-        unit = features / torch.linalg.vector_norm(features, dim=-1, keepdim=True).clamp(min=1e-12)
-        unit = per_picture(unit, self.patches)
-        return torch.matmul(unit, unit.transpose(1, 2)).topk(self.max_neighbours, dim=-1).indices
-
-    def _refine(self, probabilities: Tensor, near: Tensor) -> Tensor:
-        """Mean over the nearest patches, ``rounds`` times (spec 9, step 3), by gathers of whole rows."""
-        used = near[:, :, : self.neighbours]
-        if self.batch > 1:
-            used = used + self.batch_offsets[: used.shape[0]]
-        # All first neighbours, then all second ones: the mean is then a sum of whole matrices. With the neighbours of a
-        # patch side by side 25 rounds took 3.2 ms, like this 1.5 ms (two cores, 1024 patches, 12 categories).
-        index = used.permute(2, 0, 1).reshape(-1)
-        rows = probabilities.flatten(0, 1)
-        for _ in range(self.rounds):
-            rows = rows.index_select(0, index).reshape(self.neighbours, -1, rows.shape[1]).mean(dim=0)
-        return per_picture(rows, self.patches)
-
-
-def per_picture(rows: Tensor, count: int) -> Tensor:
-    """``[B * count, D]`` -> ``[B, count, D]``."""
-    return rows.reshape(-1, count, rows.shape[-1])

@@ -14,8 +14,8 @@ from ifseg_rt.artifact.schema import IMAGE
 from ifseg_rt.errors import ExportError
 
 if TYPE_CHECKING:
+    from export.frozen.head import FrozenModel
     from export.frozen.precision import AttentionForm, Precision
-    from export.frozen.segmenter import FrozenSegmenter
 
 # The name of an open batch axis in the graph.
 BATCH_NAME = "batch"
@@ -33,7 +33,7 @@ _NOISY_LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
 def write_onnx(
-    frozen: FrozenSegmenter, path: Path, *, opset: int = DEFAULT_OPSET, single_file_limit: int = SINGLE_FILE_LIMIT
+    frozen: FrozenModel, path: Path, *, opset: int = DEFAULT_OPSET, single_file_limit: int = SINGLE_FILE_LIMIT
 ) -> list[Path]:
     """Writes the graph and checks it.
 
@@ -52,7 +52,6 @@ def write_onnx(
     import onnx
     import torch
 
-    from export.frozen.segmenter import OUTPUT_NAMES
     from export.graph.dynamic_int8 import quantise_linears
     from export.graph.static_int8 import quantise_statically
 
@@ -70,7 +69,7 @@ def write_onnx(
                 dynamic_shapes=shapes,
                 opset_version=opset,
                 input_names=[IMAGE],
-                output_names=list(OUTPUT_NAMES),
+                output_names=list(frozen.output_names),
                 verbose=False,
             )
             if frozen.precision == "int8":
@@ -95,11 +94,6 @@ def default_opset(precision: Precision, attention: AttentionForm = "plain") -> i
     if attention == "fused":
         return FUSED_OPSET
     return BF16_OPSET if precision == "bf16" else DEFAULT_OPSET
-
-
-def weight_bytes(frozen: FrozenSegmenter) -> int:
-    """Bytes of all constants of the module."""
-    return sum(t.numel() * t.element_size() for t in frozen.state_dict().values())
 
 
 def _constant_bytes(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model

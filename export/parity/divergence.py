@@ -17,17 +17,17 @@ import numpy as np
 
 from export.graph.static_int8 import WIDENED
 from export.graph.writer import default_opset, write_onnx
-from export.parity.graph import RELATIVE_TOLERANCE
+from export.parity.comparison import RELATIVE_TOLERANCE
 from ifseg_rt.artifact.schema import IMAGE
 from ifseg_rt.host.preprocess import Preprocessor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from export.frozen.segmenter import FrozenSegmenter
+    from export.frozen.head import FrozenModel
     from export.pictures import Picture
     from export.settings import ExportSettings
-    from train.models.ofa.model import IFSegModel
+    from train.models.base import SegmentationModel
 
 Activations = dict[str, "NDArray[np.float32]"]
 
@@ -63,7 +63,7 @@ class Divergence:
         )
 
 
-def explain_divergence(model: IFSegModel, settings: ExportSettings, picture: Picture) -> Divergence:
+def explain_divergence(model: SegmentationModel, settings: ExportSettings, picture: Picture) -> Divergence:
     """Exports ``model`` once more and finds the first layer that diverges on one picture.
 
     Args:
@@ -113,7 +113,7 @@ def first_divergence(
     return max(steps, key=lambda step: step.error - step.before)
 
 
-def module_activations(module: FrozenSegmenter, image: NDArray[np.float32]) -> Activations:
+def module_activations(module: FrozenModel, image: NDArray[np.float32]) -> Activations:
     """What every submodule with a weight gives for ``image`` ``[B, 3, H, W]``, in order of computation."""
     import torch
 

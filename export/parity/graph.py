@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from export.parity.agreement import LabelAgreement
-from export.parity.logit_errors import LogitErrors
+from export.parity.comparison import LABEL_TOLERANCE, NOT_IN_ONNX_RUNTIME, Comparison, ParityError, figures
 from ifseg_rt.artifact.schema import IMAGE, LOGITS, PROBABILITIES
-from ifseg_rt.artifact.sidecar import Parity, Preprocess
+from ifseg_rt.artifact.sidecar import Preprocess
 from ifseg_rt.errors import ExportError
 from ifseg_rt.host.preprocess import Preprocessor
 from ifseg_rt.upsampling.labels import upsample_labels
@@ -21,70 +21,28 @@ from ifseg_rt.upsampling.labels import upsample_labels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from export.frozen.precision import Precision
-    from export.frozen.segmenter import FrozenSegmenter
+    from export.frozen.head import FrozenModel
     from export.pictures import Picture
-    from train.models.ofa.model import IFSegModel
+    from train.models.base import SegmentationModel
 
 # float32 noise of the model itself is about 2e-5 on logits; a wrong operator is off by far more than 1e-3.
 LOGIT_TOLERANCE = 1e-3
-LABEL_TOLERANCE = 0.999
-# Low precision: root mean square of the error, relative to the spread of the logits. Seen with micro on real and
-# synthetic pictures: 0.2% (fp16), 5% (bf16, which carries 8 bits), 0.6% (int8; 4% with a network as small as mini); an
-# operator gone wrong gives tens of percent.
-RELATIVE_TOLERANCE: dict[str, float] = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.15, "int8": 0.1, "int8_fp16": 0.15}
 # Below this share of equal labels a faster precision is not worth it, and the command says so.
 WORTHWHILE_AGREEMENT = 0.98
-# A patch is decided when its best category leads by more than this many times the tolerated error: such a patch has no
-# reason to change its label.
-DECIDED_MARGIN = 4
-# ONNX Runtime's CPU provider has no bfloat16 convolution: the module the graph was written from stands in for it.
-_NOT_IN_ONNX_RUNTIME = frozenset({"bf16"})
 _ERRORS_ONLY = 3
 
 
-class ParityError(ExportError):
-    """A graph or an engine computes something else than the model."""
-
-
-@dataclass(frozen=True)
-class ParityReport:
-    """Model and graph compared, labels at the resolution of the pictures.
+@dataclass(frozen=True, kw_only=True)
+class ParityReport(Comparison):
+    """Model and graph compared.
 
     Attributes:
-        precision: of the graph; the model always computes in float32.
         computed_by: what ran the graph: ``onnxruntime``, or ``torch`` for a precision that it has no kernels for.
-        max_logit_difference: largest absolute difference over all pictures, patches and categories.
-        relative_logit_error: root mean square of the difference over the standard deviation of the logits.
-        decided_agreement: share of equal labels among patches whose label no tolerated error can change.
-        label_agreement: share of pixels with equal labels, refined, over all pictures.
-        label_agreement_unrefined: likewise, labels from the raw logits.
-        worst_picture: the picture with the smallest agreement, and that agreement.
-        worst_class: the category whose pixels agree least, and that agreement.
-        pictures: how many were compared.
-        mean_iou: mIoU of the refined masks with the model's as the truth: what a precision costs in the measure of
-            segmentation, where nothing is annotated.
+        label_agreement_unrefined: share of pixels with equal labels, labels from the raw logits.
     """
 
-    max_logit_difference: float
-    label_agreement: float
     label_agreement_unrefined: float
-    worst_picture: tuple[str, float]
-    worst_class: tuple[str, float]
-    pictures: int
-    precision: Precision = "fp32"
     computed_by: Literal["onnxruntime", "torch"] = "onnxruntime"
-    relative_logit_error: float = 0.0
-    decided_agreement: float = 1.0
-    mean_iou: float = 1.0
-
-    def record(self) -> Parity:
-        """What the sidecar keeps."""
-        return Parity(self.max_logit_difference, self.label_agreement, self.pictures)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
 
     @property
     def doubt(self) -> str | None:
@@ -104,19 +62,7 @@ class ParityReport:
         """
         if self.precision == "fp32":
             self._check_exact()
-        tolerance = RELATIVE_TOLERANCE[self.precision]
-        if not self.relative_logit_error <= tolerance:
-            raise ParityError(
-                f"the {self.precision} graph does not compute the same as the model: the logits are off by "
-                f"{self.relative_logit_error:.2%} of their spread, at most {tolerance:.1%} is allowed",
-                hint=None if self.precision == "fp32" else "export it with --precision fp32",
-            )
-        if not self.decided_agreement >= LABEL_TOLERANCE:
-            raise ParityError(
-                f"the {self.precision} graph does not label as the model does: of the patches with a clear winner "
-                f"{self.decided_agreement:.3%} agree, at least {LABEL_TOLERANCE:.1%} must (worst: picture "
-                f"{self.worst_picture[0]}, class {self.worst_class[0]!r})"
-            )
+        self.check_errors("graph", "export it")
 
     def _check_exact(self) -> None:
         if not self.max_logit_difference <= LOGIT_TOLERANCE:
@@ -128,7 +74,7 @@ class ParityReport:
         if not agreement >= LABEL_TOLERANCE:
             raise ParityError(
                 f"the exported graph does not label as the model does: {agreement:.4%} of the pixels agree, at least "
-                f"{LABEL_TOLERANCE:.1%} must (worst: picture {self.worst_picture[0]}, class {self.worst_class[0]!r})",
+                f"{LABEL_TOLERANCE:.1%} must ({self.worst})",
                 hint="a difference in labels alone comes from patches that look nearly alike; check on real pictures "
                 "with --pictures FOLDER",
             )
@@ -143,8 +89,8 @@ class _Scores:
 
 
 def measure_parity(
-    model: IFSegModel,
-    frozen: FrozenSegmenter,
+    model: SegmentationModel,
+    frozen: FrozenModel,
     onnx_path: Path,
     preprocess: Preprocess,
     pictures: Sequence[Picture],
@@ -166,33 +112,23 @@ def measure_parity(
     # Copies: the preprocessor fills the same buffer again.
     inputs = np.concatenate([prepare(frame, "bgr").copy() for _, frame in pictures])
     expected = _run_model(model, frozen, inputs)
-    in_torch = frozen.precision in _NOT_IN_ONNX_RUNTIME
+    in_torch = frozen.precision in NOT_IN_ONNX_RUNTIME
     sizes = batch_sizes(frozen)
     found = _run_frozen(frozen, inputs) if in_torch else _run_graph(onnx_path, sizes, inputs)
 
-    tolerance = RELATIVE_TOLERANCE[frozen.precision]
-    errors = LogitErrors(np.stack([scores.logits for scores in expected]), np.stack([s.logits for s in found]))
     refined, plain = LabelAgreement(names), LabelAgreement(names)
     for (name, frame), *both in zip(pictures, expected, found, strict=True):
         height, width = frame.shape[:2]
         refined.add(name, *(upsample_labels(scores.refined, height, width) for scores in both))
         plain.add(name, *(upsample_labels(_planes(scores.logits, frozen.grid), height, width) for scores in both))
     return ParityReport(
-        max_logit_difference=errors.largest(),
-        label_agreement=refined.share,
+        **figures([scores.logits for scores in expected], [s.logits for s in found], refined, frozen.precision),
         label_agreement_unrefined=plain.share,
-        worst_picture=refined.worst_picture,
-        worst_class=refined.worst_class,
-        pictures=len(pictures),
-        precision=frozen.precision,
         computed_by="torch" if in_torch else "onnxruntime",
-        relative_logit_error=errors.relative(),
-        decided_agreement=errors.decided_agreement(DECIDED_MARGIN * tolerance),
-        mean_iou=refined.mean_iou,
     )
 
 
-def _run_model(model: IFSegModel, frozen: FrozenSegmenter, inputs: NDArray[np.float32]) -> list[_Scores]:
+def _run_model(model: SegmentationModel, frozen: FrozenModel, inputs: NDArray[np.float32]) -> list[_Scores]:
     import torch
 
     from train.models.refinement import neighbours, refine
@@ -200,10 +136,12 @@ def _run_model(model: IFSegModel, frozen: FrozenSegmenter, inputs: NDArray[np.fl
     out = []
     with torch.inference_mode():
         for batch in _batches(inputs, batch_sizes(frozen)):
-            features = model.features(torch.from_numpy(batch))
-            logits = model.patch_rows(model.all_logits(model.project(features), frozen.grid))
-            refined = refine(logits.softmax(-1), neighbours(features, frozen.neighbours), frozen.rounds)
-            for one, smooth in zip(logits.numpy(), refined.numpy(), strict=True):
+            logits, features = model.score(torch.from_numpy(batch))
+            probabilities, settings = logits.softmax(-1), frozen.refinement
+            if settings is not None and features is not None:
+                near = neighbours(features, settings.neighbours)
+                probabilities = refine(probabilities, near, settings.rounds)
+            for one, smooth in zip(logits.numpy(), probabilities.numpy(), strict=True):
                 out.append(_Scores(one, _planes(smooth, frozen.grid)))
     return out[: len(inputs)]
 
@@ -226,18 +164,18 @@ def _run_graph(onnx_path: Path, sizes: tuple[int, ...], inputs: NDArray[np.float
     return out[: len(inputs)]
 
 
-def _run_frozen(frozen: FrozenSegmenter, inputs: NDArray[np.float32]) -> list[_Scores]:
+def _run_frozen(frozen: FrozenModel, inputs: NDArray[np.float32]) -> list[_Scores]:
     import torch
 
     out = []
     with torch.inference_mode():
         for batch in _batches(inputs, batch_sizes(frozen)):
-            refined, logits, _ = frozen(torch.from_numpy(batch))
+            refined, logits = frozen(torch.from_numpy(batch))[:2]
             out += [_Scores(one, smooth) for one, smooth in zip(logits.numpy(), refined.numpy(), strict=True)]
     return out[: len(inputs)]
 
 
-def batch_sizes(frozen: FrozenSegmenter) -> tuple[int, ...]:
+def batch_sizes(frozen: FrozenModel) -> tuple[int, ...]:
     """Numbers of pictures per call to compare with: the only one, or both ends of the range."""
     return (frozen.batch,) if frozen.smallest_batch is None else (frozen.smallest_batch, frozen.batch)
 

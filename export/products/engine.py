@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from export.freeze_model import freeze_model
-from export.parity.graph import ParityError
+from export.parity.comparison import ParityError
 from export.pictures import parity_pictures
-from export.products.onnx_model import check_target, export_model
+from export.products.onnx_model import check_target, export_model, on_cpu
 from export.settings import ExportSettings
 from ifseg_rt.artifact.file_kinds import ENGINE_SUFFIXES
 from ifseg_rt.artifact.sidecar import read_artifact, sidecar_path
@@ -31,7 +30,8 @@ from ifseg_rt.tensorrt.sidecar import engine_sidecar_path, write_engine_sidecar
 if TYPE_CHECKING:
     from export.parity.engine import EngineReport, Runner
     from export.pictures import Picture
-    from train.models.ofa.model import IFSegModel
+    from train.loaded_model import LoadedModel
+    from train.models.base import SegmentationModel
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def check_engine_target(path: Path) -> None:
 
 
 def engine_from_model(
-    model: IFSegModel,
+    model: LoadedModel[SegmentationModel],
     target: Path,
     settings: ExportSettings,
     bench: Workbench,
@@ -111,18 +111,17 @@ def engine_from_model(
         IfsegError: see ``export_model`` and ``build_engine``;
             a ``ParityError`` names the first layer that diverges.
     """
-    if model.training or model.prompt_ids.device.type != "cpu":
-        model = copy.deepcopy(model).cpu().eval()
+    model = replace(model, module=on_cpu(model.module))
     pictures = parity_pictures(settings.pictures)
     onnx_name = target.with_suffix(".onnx").name
-    with _scratch(target) as folder, _explained(model, settings, pictures[0], bench):
+    with _scratch(target) as folder, _explained(model.module, settings, pictures[0], bench):
         exported = export_model(model, folder / onnx_name, settings, provenance=provenance, on_stage=bench.on_stage)
         if (doubt := exported.report.doubt) is not None:
             bench.on_note(f"warning: {doubt}")
         draft = folder / target.name
         engine = _build(exported.path, draft, bench)
         engine, report = _compared(
-            engine, draft, pictures, bench, kind="torch", reference=lambda: _in_torch(model, settings, engine)
+            engine, draft, pictures, bench, kind="torch", reference=lambda: _in_torch(model.module, settings, engine)
         )
         data = [folder / record.name for record in exported.artifact.files[:0:-1]]
         move_into_place(
@@ -166,7 +165,9 @@ def _scratch(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _explained(model: IFSegModel, settings: ExportSettings, picture: Picture, bench: Workbench) -> Iterator[None]:
+def _explained(
+    model: SegmentationModel, settings: ExportSettings, picture: Picture, bench: Workbench
+) -> Iterator[None]:
     """Adds to a parity failure the first layer that diverges."""
     try:
         yield
@@ -222,7 +223,7 @@ def _compared(
 
 
 @contextmanager
-def _in_torch(model: IFSegModel, settings: ExportSettings, engine: EngineArtifact) -> Iterator[Runner]:
+def _in_torch(model: SegmentationModel, settings: ExportSettings, engine: EngineArtifact) -> Iterator[Runner]:
     from export.parity.engine import run_module
 
     module = freeze_model(model, settings, precision="fp32")

@@ -16,7 +16,8 @@ from ifseg_rt.errors import ExportError, UsageError
 if TYPE_CHECKING:
     from export.parity.graph import ParityReport
     from export.settings import ExportSettings
-    from train.models.ofa.model import IFSegModel
+    from train.loaded_model import LoadedModel
+    from train.models.base import SegmentationModel
 
 _ONNX_SUFFIX = ".onnx"
 
@@ -45,8 +46,15 @@ def check_target(path: Path) -> None:
             raise UsageError(f"{target} is a folder; expected the name of a file to write")
 
 
+def on_cpu(model: SegmentationModel) -> SegmentationModel:
+    """The model in evaluation mode on the CPU: itself where it is so already, else a copy."""
+    if model.training or model.device.type != "cpu":
+        return copy.deepcopy(model).cpu().eval()
+    return model
+
+
 def export_model(
-    model: IFSegModel,
+    model: LoadedModel[SegmentationModel],
     path: Path,
     settings: ExportSettings,
     *,
@@ -78,11 +86,10 @@ def export_model(
     from export.sidecar import category_records, describe, preprocess_of
 
     pictures = parity_pictures(settings.pictures)
-    if model.training or model.prompt_ids.device.type != "cpu":
-        model = copy.deepcopy(model).cpu().eval()
+    module = on_cpu(model.module)
     records = category_records(model, categories)
-    on_stage(f"freezing {model.config.name} for {settings.size[0]} x {settings.size[1]}, {len(records)} categories")
-    frozen = freeze_model(model, settings, on_stage=on_stage)
+    on_stage(f"freezing {module.config.name} for {settings.size[0]} x {settings.size[1]}, {len(records)} categories")
+    frozen = freeze_model(module, settings, on_stage=on_stage)
     opset = settings.opset or default_opset(settings.precision, settings.attention_form)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
@@ -92,10 +99,10 @@ def export_model(
             files = write_onnx(frozen, draft, opset=opset)
             on_stage(f"comparing it with the model on {len(pictures)} pictures")
             names = [record.name for record in records]
-            report = measure_parity(model, frozen, draft, preprocess_of(model.config, settings.size), pictures, names)
+            report = measure_parity(module, frozen, draft, preprocess_of(module.config, settings.size), pictures, names)
             report.check()
-            known = {**getattr(model, "provenance", {}), **(provenance or {})}
-            write_artifact(describe(model, frozen, files, records, report.record(), known), sidecar_path(draft))
+            known = {**model.provenance, **(provenance or {})}
+            write_artifact(describe(module, frozen, files, records, report.parity, known), sidecar_path(draft))
             artifact = read_artifact(draft)
             # The sidecar last: until it arrives, a reader is refused by the hashes and never sees a wrong pair.
             for file in (*files[::-1], sidecar_path(draft)):

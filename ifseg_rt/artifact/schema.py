@@ -12,7 +12,9 @@ from typing import Literal
 
 import msgspec
 
-SCHEMA_VERSION = 1
+# Written. Version 1 is read: there every model had a refinement, else it is the same.
+SCHEMA_VERSION = 2
+OLDEST_SCHEMA_VERSION = 1
 KIND = "ifseg-rt-artifact"
 # Length of an axis that the caller chooses.
 OPEN_AXIS = -1
@@ -82,7 +84,8 @@ class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The whole sidecar. ``integrity`` seals the other fields; :func:`write_artifact` fills it in.
 
     ``batch`` is the number of pictures per call; with ``smallest_batch`` it is the largest, and any number between
-    the two will do.
+    the two will do. ``refinement`` is ``None`` for a model without one: it gives no ``neighbours``, and its
+    ``probabilities`` are those of its logits.
     """
 
     schema_version: int
@@ -97,7 +100,7 @@ class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     precision: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    refinement: Refinement
+    refinement: Refinement | None
     provenance: dict[str, str | int | float | None]
     tools: dict[str, str]
     parity: Parity
@@ -141,8 +144,10 @@ def contradictions(artifact: Artifact) -> list[str]:
     cells, classes = height * width, len(names)
     smallest = artifact.batch if artifact.smallest_batch is None else artifact.smallest_batch
     expect(
-        artifact.schema_version == SCHEMA_VERSION, f"schema_version {artifact.schema_version} is not {SCHEMA_VERSION}"
+        OLDEST_SCHEMA_VERSION <= artifact.schema_version <= SCHEMA_VERSION,
+        f"schema_version {artifact.schema_version} is not {OLDEST_SCHEMA_VERSION} to {SCHEMA_VERSION}",
     )
+    expect(artifact.schema_version > 1 or refinement is not None, "version 1 has no models without refinement")
     expect(classes > 0, "it has no categories")
     expect(classes <= 65535, f"{classes} categories do not fit 16-bit labels")
     expect(all(name.strip() for name in names), "a category has an empty name")
@@ -152,11 +157,14 @@ def contradictions(artifact: Artifact) -> list[str]:
     expect(min(smallest, height, width, preprocess.height, preprocess.width) > 0, "a size is not positive")
     expect(all(math.isfinite(v) for v in preprocess.mean), "a mean is not finite")
     expect(all(math.isfinite(v) and v > 0 for v in preprocess.std), "a standard deviation is not positive")
+    if refinement is not None:
+        least, most = refinement.neighbours, refinement.max_neighbours
+        expect(1 <= least <= most <= cells, f"neighbours {least} <= max_neighbours {most} <= {cells} does not hold")
+        expect(refinement.rounds >= 0, f"{refinement.rounds} refinement rounds")
     expect(
-        1 <= refinement.neighbours <= refinement.max_neighbours <= cells,
-        f"neighbours {refinement.neighbours} <= max_neighbours {refinement.max_neighbours} <= {cells} does not hold",
+        refinement is not None or all(spec.name != NEIGHBOURS for spec in artifact.outputs),
+        f"it gives {NEIGHBOURS}, but has no refinement",
     )
-    expect(refinement.rounds >= 0, f"{refinement.rounds} refinement rounds")
     numbers = [artifact.parity.max_logit_difference, artifact.parity.label_agreement, *artifact.provenance.values()]
     expect(all(math.isfinite(v) for v in numbers if isinstance(v, float)), "a number is not finite")
     expect(bool(artifact.files), "it names no files")
@@ -166,8 +174,9 @@ def contradictions(artifact: Artifact) -> list[str]:
         IMAGE: ("float32", (batch, 3, preprocess.height, preprocess.width)),
         PROBABILITIES: ("float32", (batch, classes, height, width)),
         LOGITS: ("float32", (batch, cells, classes)),
-        NEIGHBOURS: ("int32", (batch, cells, refinement.max_neighbours)),
     }
+    if refinement is not None:
+        expected[NEIGHBOURS] = ("int32", (batch, cells, refinement.max_neighbours))
     problems += _tensor_problems("input", artifact.inputs, {IMAGE: expected.pop(IMAGE)})
     problems += _tensor_problems("output", artifact.outputs, expected)
     return problems

@@ -13,6 +13,7 @@ from pathlib import Path
 from ifseg_rt.artifact.file_kinds import CHECKPOINT_SUFFIXES, ENGINE_SUFFIXES
 from ifseg_rt.artifact.schema import (
     KIND,
+    OLDEST_SCHEMA_VERSION,
     OPEN_AXIS,
     SCHEMA_VERSION,
     Artifact,
@@ -24,7 +25,7 @@ from ifseg_rt.artifact.schema import (
     TensorSpec,
     contradictions,
 )
-from ifseg_rt.artifact.sealed_json import SealedFormat, write_sealed
+from ifseg_rt.artifact.sealed_json import SealedFormat
 from ifseg_rt.errors import ArtifactError
 
 __all__ = [
@@ -38,13 +39,15 @@ __all__ = [
     "Preprocess",
     "Refinement",
     "TensorSpec",
+    "file_difference",
     "file_record",
+    "file_sha256",
     "read_artifact",
     "sidecar_path",
     "write_artifact",
 ]
 
-_FORM = SealedFormat(Artifact, KIND, SCHEMA_VERSION, "a model", "export")
+_FORM = SealedFormat(Artifact, KIND, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, "a model", "export", contradictions)
 _EXPORT_AGAIN = "export it again: python -m export.to_onnx ckpt.pt -o {name}"
 
 
@@ -56,7 +59,7 @@ def sidecar_path(model_path: str | Path) -> Path:
 def file_record(path: str | Path) -> FileRecord:
     """Measure a file for the sidecar: plain name, size in bytes, SHA-256."""
     path = Path(path)
-    return FileRecord(name=path.name, bytes=path.stat().st_size, sha256=_sha256(path))
+    return FileRecord(name=path.name, bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
 def read_artifact(model_path: str | Path) -> Artifact:
@@ -70,22 +73,28 @@ def read_artifact(model_path: str | Path) -> Artifact:
     _refuse_other_formats(model)
     if not model.is_file():
         raise ArtifactError(f"there is no model file {model}", hint=_EXPORT_AGAIN.format(name=model.name))
-    sidecar = sidecar_path(model)
-    artifact = _decode(sidecar, model)
-    _check_meaning(artifact, sidecar)
-    _check_files(artifact, model)
+    sidecar, again = sidecar_path(model), _EXPORT_AGAIN.format(name=model.name)
+
+    def absent() -> ArtifactError:
+        return ArtifactError(
+            f"{model} has no sidecar: expected {sidecar.name} beside it, found none",
+            hint=f"copy {sidecar.name} together with {model.name}, or {again}",
+        )
+
+    artifact = _FORM.read(sidecar, again, absent)
+    _check_files(artifact, model, again)
     return artifact
 
 
 def write_artifact(artifact: Artifact, sidecar: str | Path) -> Artifact:
     """Seal ``artifact``, write it to ``sidecar`` in one atomic step and return the sealed copy.
 
+    What is written is of the latest schema version, whichever it was read from.
+
     Raises:
         ArtifactError: the fields contradict each other; nothing is written.
     """
-    sidecar = Path(sidecar)
-    _check_meaning(artifact, sidecar)
-    return write_sealed(artifact, sidecar)
+    return _FORM.write(artifact, Path(sidecar))
 
 
 def _refuse_other_formats(model: Path) -> None:
@@ -108,55 +117,41 @@ def _refuse_other_formats(model: Path) -> None:
     raise ArtifactError(f"{model} is not a model this build can run: expected a file ending in .onnx or .engine")
 
 
-def _decode(sidecar: Path, model: Path) -> Artifact:
-    again = _EXPORT_AGAIN.format(name=model.name)
-    try:
-        raw = sidecar.read_bytes()
-    except FileNotFoundError:
-        raise ArtifactError(
-            f"{model} has no sidecar: expected {sidecar.name} beside it, found none",
-            hint=f"copy {sidecar.name} together with {model.name}, or {again}",
-        ) from None
-    except OSError as error:
-        raise ArtifactError(f"cannot read the sidecar {sidecar}: {error.strerror}") from error
-    return _FORM.decode(raw, sidecar, again)
-
-
-def _check_meaning(artifact: Artifact, sidecar: Path) -> None:
-    problem = next(iter(contradictions(artifact)), None)
-    if problem is not None:
-        raise ArtifactError(f"{sidecar} contradicts itself: {problem}")
-
-
-def _check_files(artifact: Artifact, model: Path) -> None:
-    again = _EXPORT_AGAIN.format(name=model.name)
+def _check_files(artifact: Artifact, model: Path, again: str) -> None:
     # The first record is the model itself, proven by its hash: both files may be renamed together.
     for path, record in zip(
         [model, *(model.parent / record.name for record in artifact.files[1:])], artifact.files, strict=True
     ):
         try:
-            size = path.stat().st_size
-            if size != record.bytes:
-                raise ArtifactError(
-                    f"{path} is not the file its sidecar describes: expected {record.bytes} bytes, found {size}",
-                    hint=f"copy {path.name} and {sidecar_path(model).name} again as a pair, or {again}",
-                )
-            digest = _sha256(path)
+            difference = file_difference(path, record)
         except FileNotFoundError:
             raise ArtifactError(
                 f"{path} is missing: {sidecar_path(model).name} lists it as part of the model", hint=again
             ) from None
         except OSError as error:
             raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
-        if digest != record.sha256:
+        if difference is not None:
             raise ArtifactError(
-                f"{path} is not the file its sidecar describes: "
-                f"expected SHA-256 {record.sha256[:12]}..., found {digest[:12]}...",
+                f"{path} is not the file its sidecar describes: {difference}",
                 hint=f"copy {path.name} and {sidecar_path(model).name} again as a pair, or {again}",
             )
 
 
-def _sha256(path: Path) -> str:
+def file_difference(path: Path, record: FileRecord) -> str | None:
+    """What of a file is not as recorded, its size before its content; ``None`` where it is the one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    size = path.stat().st_size
+    if size != record.bytes:
+        return f"expected {record.bytes} bytes, found {size}"
+    digest = file_sha256(path)
+    return None if digest == record.sha256 else f"expected SHA-256 {record.sha256[:12]}..., found {digest[:12]}..."
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

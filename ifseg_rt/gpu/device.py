@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from ifseg_rt.gpu.cuda_errors import device_errors
-from ifseg_rt.gpu.deferred_free import DeferredFree
 from ifseg_rt.gpu.foreign_frame import DeviceView
-from ifseg_rt.gpu.memory import Memory, PinnedMemory
+from ifseg_rt.gpu.memory import DeferredFree, Memory, PinnedMemory
+from ifseg_rt.kernels.compile import cuda_core
+from ifseg_rt.kernels.launches import Launch
+from ifseg_rt.kernels.loaded import LoadedKernels
 
 _PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: page-locked for every context of the process
 _LEGACY_DEFAULT_STREAM = 1
@@ -53,16 +55,13 @@ class Gpu:
         name: what the driver calls it.
         stream: the ``cuda.core.Stream`` all work of one segmenter goes through.
         stream_address: the same as a number, for run times.
-        kernels: see :class:`ifseg_rt.kernels.launch.Kernels`.
+        shared_limit: bytes of shared memory a block of threads may have when it asks.
 
     Raises:
         DeviceError: cuda.core, NVRTC or the driver is missing, or the GPU does not work.
     """
 
     def __init__(self, index: int = 0) -> None:
-        from ifseg_rt.kernels.compile import cuda_core
-        from ifseg_rt.kernels.launch import Kernels
-
         self._core: Any = cuda_core()
         with device_errors("opening the GPU"):
             self._driver: Any = import_module("cuda.bindings.driver")
@@ -77,7 +76,8 @@ class Gpu:
                 self.stream = self._device.create_stream()
                 self._handle = self.stream.handle
                 self.stream_address = int(self._handle)
-                self.kernels = Kernels(self._device)
+                self._kernels = LoadedKernels(self._device)
+                self.shared_limit = self._kernels.shared_limit
             finally:
                 # The caller's thread keeps the GPU it had chosen; ours is made current for the length of a call.
                 _checked(self._driver, self._driver.cuCtxSetCurrent(before))
@@ -100,6 +100,10 @@ class Gpu:
         """Page-locked host memory of ``size`` bytes."""
         address = int(_checked(self._driver, self._driver.cuMemHostAlloc(size, _PORTABLE)))
         return PinnedMemory(address, size, self._free_pinned)
+
+    def launch(self, launch: Launch) -> None:
+        """Enqueue one kernel."""
+        self._kernels.launch(self.stream, launch)
 
     def copy(self, target: int, source: int, size: int) -> None:
         """Enqueue a copy of ``size`` bytes between any two of the memories above."""
@@ -133,7 +137,7 @@ class Gpu:
                 raise
             graph = _checked(self._driver, self._driver.cuStreamEndCapture(self._handle))
         try:
-            if self._calls_host(graph):
+            if _calls_host(self._driver, graph):
                 # ONNX Runtime frees staging memory like that: repeated, it would be freed and read again and again.
                 raise RuntimeError("a part of it calls back into the program, which must happen once")
             executable = _checked(self._driver, self._driver.cuGraphInstantiate(graph, 0))
@@ -143,11 +147,7 @@ class Gpu:
 
     def mark(self) -> Any:  # noqa: ANN401 - a cuda.core.Event
         """Enqueue a point in time."""
-        try:
-            options = self._core.EventOptions(timing_enabled=True)
-        except TypeError:  # its name before cuda-core 1.0
-            options = self._core.EventOptions(enable_timing=True)
-        event = self._device.create_event(options)
+        event = self._device.create_event(timing_options(self._core))
         self.stream.record(event)
         return event
 
@@ -193,20 +193,6 @@ class Gpu:
         view = import_module("cuda.core.utils").StridedMemoryView.from_buffer(buffer, shape, dtype=dtype)
         return view.__dlpack__(max_version=version)
 
-    def _calls_host(self, graph: Any) -> bool:  # noqa: ANN401
-        driver, kinds = self._driver, self._driver.CUgraphNodeType
-        graphs = [graph]
-        while graphs:
-            found = graphs.pop()
-            _, count = _answer(driver, driver.cuGraphGetNodes(found, 0))
-            for node in _checked(driver, driver.cuGraphGetNodes(found, count)):
-                kind = _checked(driver, driver.cuGraphNodeGetType(node))
-                if kind == kinds.CU_GRAPH_NODE_TYPE_HOST:
-                    return True
-                if kind == kinds.CU_GRAPH_NODE_TYPE_GRAPH:
-                    graphs.append(_checked(driver, driver.cuGraphChildGraphNodeGetGraph(node)))
-        return False
-
     def _destroy(self, graph: Any) -> None:  # noqa: ANN401
         if graph is not None and int(graph) != 0:
             _checked(self._driver, self._driver.cuGraphDestroy(graph))
@@ -221,6 +207,34 @@ class Gpu:
         # Memory is dropped by any thread, so the context is made current here.
         with self.current():
             work()
+
+
+def _calls_host(driver: Any, graph: Any) -> bool:  # noqa: ANN401
+    """Whether a recorded graph, or one inside it, calls a function of the program.
+
+    Args:
+        driver: ``cuda.bindings.driver``.
+        graph: a ``CUgraph``.
+    """
+    kinds, graphs = driver.CUgraphNodeType, [graph]
+    while graphs:
+        found = graphs.pop()
+        _, count = _answer(driver, driver.cuGraphGetNodes(found, 0))
+        for node in _checked(driver, driver.cuGraphGetNodes(found, count)):
+            kind = _checked(driver, driver.cuGraphNodeGetType(node))
+            if kind == kinds.CU_GRAPH_NODE_TYPE_HOST:
+                return True
+            if kind == kinds.CU_GRAPH_NODE_TYPE_GRAPH:
+                graphs.append(_checked(driver, driver.cuGraphChildGraphNodeGetGraph(node)))
+    return False
+
+
+def timing_options(core: Any) -> Any:  # noqa: ANN401
+    """``cuda.core.EventOptions`` for events that keep time."""
+    try:
+        return core.EventOptions(timing_enabled=True)
+    except TypeError:  # its name before cuda-core 1.0
+        return core.EventOptions(enable_timing=True)
 
 
 def _destroy_executable(driver: Any, executable: Any) -> None:  # noqa: ANN401

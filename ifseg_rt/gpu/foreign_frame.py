@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,25 @@ def is_on_device(frame: Any) -> bool:  # noqa: ANN401
     except (BufferError, RuntimeError, TypeError, ValueError):
         return False
     return kind in (_CUDA, _CUDA_MANAGED)
+
+
+def read_in_place(frame: Any, view: Callable[[Any], DeviceView], *, device: int) -> DeviceFrame:  # noqa: ANN401
+    """Where a frame on the GPU lies.
+
+    Args:
+        frame: what :func:`is_on_device` said yes to.
+        view: asks its owner for the memory.
+        device: ordinal of the GPU that shall read it.
+
+    Raises:
+        SourceError: its owner refuses, or it is no frame on that GPU.
+    """
+    try:
+        found = view(frame)
+    except Exception as error:  # whatever the frame's library raises about its own memory
+        kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
+        raise SourceError(f"the memory of this {kind} on the GPU cannot be read: {error}") from error
+    return frame_of(found, device=device)
 
 
 def frame_of(view: DeviceView, *, device: int) -> DeviceFrame:

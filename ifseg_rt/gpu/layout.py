@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ifseg_rt.artifact.schema import IMAGE, LOGITS, NEIGHBOURS
 from ifseg_rt.errors import ArtifactError
 from ifseg_rt.gpu.memory import Region
 from ifseg_rt.upsampling.labels import label_type
@@ -27,21 +28,22 @@ class NetworkLayout:
     Attributes:
         image: 1 x 3 x H x W float32, the input.
         logits: 1 x n x C float32.
-        neighbours: 1 x n x K int32.
+        neighbours: 1 x n x K int32; ``None`` for a model without refinement.
         planes: C x n float32, one plane per class before averaging.
         size: bytes of the whole allocation.
     """
 
     image: Region
     logits: Region
-    neighbours: Region
+    neighbours: Region | None
     planes: Region
     size: int
 
     @property
     def tensors(self) -> dict[str, Region]:
         """Inputs and outputs of the network by name."""
-        return {"image": self.image, "logits": self.logits, "neighbours": self.neighbours}
+        tensors = {IMAGE: self.image, LOGITS: self.logits}
+        return tensors if self.neighbours is None else {**tensors, NEIGHBOURS: self.neighbours}
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,14 @@ def lay_out_network(artifact: Artifact) -> NetworkLayout:
         ArtifactError: the sidecar lacks one of them.
     """
     specs = {spec.name: spec for spec in (*artifact.inputs, *artifact.outputs)}
-    missing = sorted({"image", "logits", "neighbours"} - set(specs))
+    names = [IMAGE, LOGITS, *([] if artifact.refinement is None else [NEIGHBOURS])]
+    missing = sorted(set(names) - set(specs))
     if missing:
         raise ArtifactError(f"the model has no {' and no '.join(missing)}, which the GPU's kernels work on")
     cells, classes = prod(artifact.grid), len(artifact.categories)
-    shapes = [(specs[name].shape, np.dtype(specs[name].dtype)) for name in ("image", "logits", "neighbours")]
-    regions = list(_packed([*shapes, ((classes, cells), np.dtype(np.float32))]))
-    image, logits, neighbours, planes = regions
-    return NetworkLayout(image, logits, neighbours, planes, planes.end)
+    shapes = [(specs[name].shape, np.dtype(specs[name].dtype)) for name in names]
+    image, logits, *near, planes = _packed([*shapes, ((classes, cells), np.dtype(np.float32))])
+    return NetworkLayout(image, logits, near[0] if near else None, planes, planes.end)
 
 
 def lay_out_result(artifact: Artifact, height: int, width: int, extras: Extras) -> ResultLayout:

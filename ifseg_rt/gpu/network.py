@@ -1,4 +1,4 @@
-"""What the device path needs from a network on the GPU."""
+"""What the GPU runner needs from a network on the GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 class GpuNetwork(Protocol):
     """A loaded network whose inputs and outputs lie in GPU memory that it does not own.
 
-    It enqueues on the stream it was made for. The device path calls it from one thread at a time, with the GPU current.
+    It enqueues on the stream it was made for. The runner calls it from one thread at a time, with the GPU current.
     """
 
     @property
@@ -21,7 +21,8 @@ class GpuNetwork(Protocol):
         """Why it is not run by what would have been preferred, or ``None``."""
 
     def bind(self, addresses: Mapping[str, int]) -> None:
-        """Say once where the tensors lie: ``image``, ``logits`` and ``neighbours``, as device addresses.
+        """Say once where the tensors lie: ``image``, ``logits`` and, for the refinement, ``neighbours``, as
+        device addresses.
 
         Raises:
             DeviceError: the run time refuses them.

@@ -1,4 +1,4 @@
-"""The device path: everything between the frame and the labels happens on the GPU, in one stream."""
+"""A frame on the GPU: everything between the frame and the labels happens there, in one stream."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ifseg_rt.errors import SourceError, UsageError
+from ifseg_rt.errors import UsageError
 from ifseg_rt.frames import ColorOrder, as_color_frame
 from ifseg_rt.gpu.cuda_errors import device_errors
-from ifseg_rt.gpu.foreign_frame import DeviceFrame, DeviceView, frame_of, is_on_device, stream_address
+from ifseg_rt.gpu.foreign_frame import DeviceFrame, is_on_device, read_in_place, stream_address
 from ifseg_rt.gpu.layout import ResultLayout, lay_out_result
 from ifseg_rt.gpu.program import FrameProgram
-from ifseg_rt.gpu.recording import Recorder
+from ifseg_rt.gpu.recording import FrameRecorder
 from ifseg_rt.gpu.results.blocks import BlockPool
 from ifseg_rt.gpu.results.on_gpu import DeviceResult
 from ifseg_rt.gpu.results.reader import DeviceMemoryResult, ResultReader
-from ifseg_rt.gpu.stage_clock import StageClock
 from ifseg_rt.options import Averaging, Extras
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ _HELD_AT_MOST = 8  # frames of callers kept alive by run_on_device before it wai
 class _Size:
     """Memory for frames of one size."""
 
-    plan: ResultLayout
+    layout: ResultLayout
     result: Memory
     blocks: BlockPool
     staging: PinnedMemory | None = None  # these two are made for the first frame that comes from the host
@@ -61,8 +60,8 @@ class GpuRunner:
     labels where they paint the picture; copying the frame to a fixed place instead would move all of it twice.
 
     Args:
-        gpu: the GPU; its stream serves this path alone.
-        network: the loaded network, made for that stream; closed with this path.
+        gpu: the GPU; its stream serves this runner alone.
+        network: the loaded network, made for that stream; closed with this runner.
         artifact: the verified sidecar.
         averaging: how class probabilities are averaged.
         extras: what else is made of every frame, in the same launch as the labels.
@@ -90,9 +89,8 @@ class GpuRunner:
         self._network = network
         self._artifact = artifact
         self._extras = extras or Extras()
-        self._clock = StageClock(gpu, enabled=time_stages)
-        self._recorder = Recorder(gpu.record, network.why_not_recordable, wanted=cuda_graph and not time_stages)
-        self._lock = threading.RLock()  # a result of this path may be given to it as a frame, and asks it for memory
+        self._recorder = FrameRecorder(gpu.record, network.why_not_recordable, wanted=cuda_graph and not time_stages)
+        self._lock = threading.RLock()  # a result of this runner may be given to it as a frame, and asks it for memory
         colors = tuple(category.color for category in artifact.categories)
         self._reader = ResultReader(gpu, self._lock, network.device, artifact.category_names, colors)
         self._closed = False
@@ -101,8 +99,8 @@ class GpuRunner:
         self._held: list[Any] = []  # owners of frames on the GPU that enqueued work may still read
         self._copying = False  # whether enqueued work may still read the staging memory
         with gpu.current(), device_errors(f"allocating memory on {gpu.name}"):
-            self._program = FrameProgram(gpu, network, artifact, averaging, self._extras)
-        # Comes before anything that this path owns is freed.
+            self._program = FrameProgram(gpu, network, artifact, averaging, self._extras, time_stages=time_stages)
+        # Comes before anything that this runner owns is freed.
         self._abandoned = weakref.finalize(self, _free_when_dropped, gpu, network, self._held)
         self._abandoned.atexit = False
 
@@ -129,12 +127,12 @@ class GpuRunner:
             size = self._enqueue(frame, picture, order)
             with device_errors("copying the result"):
                 block = size.blocks.take()
-                self._gpu.copy(block.address, size.result.address, size.plan.size)
-                self._clock.mark("download")
+                self._gpu.copy(block.address, size.result.address, size.layout.size)
+                self._program.clock.mark("download")
                 self._wait()
-                timings = self._clock.read()
+                timings = self._program.clock.read()
             timings["total"] = (time.perf_counter() - started) * 1e3
-            return self._reader.result_in(block, size.plan, order, timings)
+            return self._reader.result_in(block, size.layout, order, timings)
 
     def run_on_device(self, frame: Any, color: ColorOrder, stream: Any) -> DeviceResult:  # noqa: ANN401
         """See :meth:`ifseg_rt.runner.Runner.run_on_device`.
@@ -157,7 +155,7 @@ class GpuRunner:
                 with device_errors("letting the caller's stream wait"):
                     self._gpu.lead(caller)
             number = self._frames
-            result = DeviceMemoryResult(size.result, size.plan, order, size.blocks, lambda: self._frames == number)
+            result = DeviceMemoryResult(size.result, size.layout, order, size.blocks, lambda: self._frames == number)
         return DeviceResult(self._reader, self._gpu, result)
 
     def close(self) -> None:
@@ -190,78 +188,68 @@ class GpuRunner:
         """Everything up to the result in GPU memory."""
         swap = order != self._artifact.preprocess.color
         if picture is None:
-            return self._enqueue_in_place(frame_of(self._view(frame), device=self._gpu.index), swap)
-        return self._enqueue_upload(picture, swap)
+            found = read_in_place(frame, self._gpu.view, device=self._gpu.index)
+            with device_errors("labelling a frame"):
+                return self._enqueue_in_place(found, swap)
+        with device_errors("labelling a frame"):
+            return self._enqueue_upload(picture, swap)
 
     def _enqueue_in_place(self, frame: DeviceFrame, swap: bool) -> _Size:
-        with device_errors("labelling a frame"):
-            size = self._size_for(frame.height, frame.width)
-            if len(self._held) >= _HELD_AT_MOST:
-                self._wait()
-            self._held.append(frame.owner)
-            self._clock.start()
-            self._program.preprocess(frame, swap=swap)
-            self._clock.mark("preprocess")
-            self._score_and_label(size, frame, swap)
-        return size
+        size = self._size_for(frame.height, frame.width)
+        result, layout, program = size.result.address, size.layout, self._program
+        if len(self._held) >= _HELD_AT_MOST:
+            self._wait()
+        self._held.append(frame.owner)
 
-    def _score_and_label(self, size: _Size, frame: DeviceFrame, swap: bool) -> None:
-        """What follows pre-processing of a frame in place; only the part that does not read it is recorded."""
-        result, plan, clock = size.result.address, size.plan, self._clock
+        def score_and_label() -> None:
+            program.score(result, layout)
+            program.label(result, layout, frame, swap=swap)
 
-        def score() -> None:
-            self._program.score(result, plan, clock)
-
-        def label() -> None:
-            self._program.label(result, plan, clock, frame, swap=swap)
-
-        def both() -> None:
-            score()
-            label()
-
-        if plan.picture is None:
-            self._recorder.run("scores and labels", both)
+        program.clock.start()
+        program.preprocess(frame, swap=swap)
+        # Only what does not read the frame is recorded.
+        if layout.picture is None:
+            self._recorder.run("scores and labels", score_and_label)
         else:
-            self._recorder.run("scores", score)
-            label()
+            self._recorder.run("scores", lambda: program.score(result, layout))
+            program.label(result, layout, frame, swap=swap)
+        return size
 
     def _enqueue_upload(self, picture: NDArray[np.uint8], swap: bool) -> _Size:
         height, width = picture.shape[:2]
         count = 3 * height * width
-        with device_errors("labelling a frame"):
-            size = self._size_for(height, width)
-            if size.staging is None or size.frame is None:
-                size.staging, size.frame = self._gpu.allocate_pinned(count), self._gpu.allocate(count)
-            elif self._copying:
-                # The frame before, left on the GPU by run_on_device, may still be on its way out of the staging memory.
-                self._wait()
-            staging = size.staging
-            target = DeviceFrame(size.frame.address, height, width, 3 * width)
-            np.copyto(staging.array((height, width, 3), np.uint8), picture)
-            self._copying = True
+        size, program = self._size_for(height, width), self._program
+        if size.staging is None or size.frame is None:
+            size.staging, size.frame = self._gpu.allocate_pinned(count), self._gpu.allocate(count)
+        elif self._copying:
+            # The frame before, left on the GPU by run_on_device, may still be on its way out of the staging memory.
+            self._wait()
+        staging = size.staging
+        target = DeviceFrame(size.frame.address, height, width, 3 * width)
+        np.copyto(staging.array((height, width, 3), np.uint8), picture)
+        self._copying = True
 
-            def whole_frame() -> None:
-                self._gpu.copy(target.address, staging.address, count)
-                self._clock.mark("upload")
-                self._program.preprocess(target, swap=swap)
-                self._clock.mark("preprocess")
-                self._program.score(size.result.address, size.plan, self._clock)
-                self._program.label(size.result.address, size.plan, self._clock, target, swap=swap)
+        def whole_frame() -> None:
+            self._gpu.copy(target.address, staging.address, count)
+            program.clock.mark("upload")
+            program.preprocess(target, swap=swap)
+            program.score(size.result.address, size.layout)
+            program.label(size.result.address, size.layout, target, swap=swap)
 
-            self._clock.start()
-            self._recorder.run(("whole frame", swap), whole_frame)
+        program.clock.start()
+        self._recorder.run(("whole frame", swap), whole_frame)
         return size
 
     def _size_for(self, height: int, width: int) -> _Size:
         self._frames += 1  # former results are void from here on
-        if self._size is not None and self._size.plan.labels.shape == (height, width):
+        if self._size is not None and self._size.layout.labels.shape == (height, width):
             return self._size
         if self._size is not None:
             self._wait()
             self._recorder.forget()
             self._size = None  # first: both at once may not fit
-        plan = lay_out_result(self._artifact, height, width, self._extras)
-        self._size = _Size(plan, self._gpu.allocate(plan.size), BlockPool(self._gpu.allocate_pinned, plan.size))
+        layout = lay_out_result(self._artifact, height, width, self._extras)
+        self._size = _Size(layout, self._gpu.allocate(layout.size), BlockPool(self._gpu.allocate_pinned, layout.size))
         return self._size
 
     def _wait(self) -> None:
@@ -270,16 +258,9 @@ class GpuRunner:
         self._held.clear()
         self._copying = False
 
-    def _view(self, frame: Any) -> DeviceView:  # noqa: ANN401
-        try:
-            return self._gpu.view(frame)
-        except Exception as error:  # whatever the frame's library raises about its own memory
-            found = f"{type(frame).__module__}.{type(frame).__qualname__}"
-            raise SourceError(f"the memory of this {found} on the GPU cannot be read: {error}") from error
-
 
 def _free_when_dropped(gpu: Gpu, network: GpuNetwork, held: list[Any]) -> None:
-    """For a path that was dropped without closing: enqueued work may still use its memory and the callers' frames.
+    """For a runner that was dropped without closing: enqueued work may still use its memory and the callers' frames.
 
     The network too is closed here, with its GPU current, whichever the collecting thread works on.
     """

@@ -1,4 +1,4 @@
-"""The host path: NumPy and OpenCV around a run time that takes and gives host arrays."""
+"""A frame on the host: NumPy and OpenCV around a run time that takes and gives host arrays."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from ifseg_rt.artifact.schema import LOGITS, NEIGHBOURS, PROBABILITIES
 from ifseg_rt.drawing import overlay as draw
 from ifseg_rt.errors import UsageError, not_finite
 from ifseg_rt.frames import ColorOrder, as_color_frame
@@ -31,7 +32,7 @@ class HostRunner:
 
     Args:
         artifact: the verified sidecar.
-        network: the loaded model; closed with this path.
+        network: the loaded model; closed with this runner.
         averaging: how class probabilities are averaged.
         extras: what else is made of every frame.
         gpu: number of the GPU that the network runs on, ``None`` for the CPU.
@@ -127,10 +128,10 @@ class HostRunner:
 
     def _outputs_needed(self) -> tuple[str, ...]:
         if self._averaging.settings is None:
-            return ("logits",)
+            return (LOGITS,)
         if self._averaging.baked:
-            return ("probabilities",)
-        return ("logits", "neighbours")
+            return (PROBABILITIES,)
+        return (LOGITS, NEIGHBOURS)
 
     def _scores(
         self, arrays: list[NDArray[np.float32] | NDArray[np.int32]]

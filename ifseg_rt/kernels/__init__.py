@@ -1,6 +1,6 @@
 """The kernels around the engine: pre-processing, softmax, kNN refinement and labels, in CUDA C++.
 
-Importing this package imports neither cuda.core nor NVRTC; making :class:`ifseg_rt.kernels.launch.Kernels` does.
+Importing this package imports neither cuda.core nor NVRTC; making :class:`ifseg_rt.kernels.loaded.LoadedKernels` does.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """What each kernel is launched with: grid, block, shared memory and arguments, as pure functions of sizes.
 
+Arrays are given as device addresses, aligned for their type, and are contiguous unless a pitch is given. Sizes that
+cannot be meant raise a ``UsageError``.
+
 Addresses stay Python ints (passed as 8 bytes); every other argument is a NumPy scalar of the parameter's exact type,
 because a bare Python int would be passed as 8 bytes too and a bare float as a double.
 """
@@ -14,14 +17,15 @@ from typing import Any
 import numpy as np
 
 from ifseg_rt.errors import DeviceError, UsageError
+from ifseg_rt.upsampling.cells import axis
 
 DEFAULT_SHARED_LIMIT = 48 * 1024  # bytes a block gets on every device without asking
 _WARP = 32
-
 _PREPROCESS_TILE = (32, 8)  # columns, rows
 _COPY, _HALVE, _BILINEAR = 0, 1, 2
-
 _SOFTMAX_ROWS = 8
+_FINITE_THREADS = 256
+_TRANSPOSE_TILE, _TRANSPOSE_ROWS = 32, 8
 
 _MOST_THREADS = 1024
 # Patches per thread of the variants that keep neighbours in registers, and how many neighbours each of them holds.
@@ -41,8 +45,8 @@ class Launch:
     kernel: str
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
-    shared: int
     arguments: tuple[Any, ...]
+    shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,21 @@ def plan_preprocess(
     std: Sequence[float],
     half: bool,
 ) -> Launch:
-    """Resize and normalise one frame; see ``Kernels.preprocess``."""
+    """Resize (OpenCV's ``INTER_LINEAR`` on uint8, bit for bit) and normalise one frame: spec 4.1.
+
+    Args:
+        frame: height x width x 3 uint8, rows ``pitch_bytes`` apart.
+        height: rows of the frame.
+        width: columns of the frame.
+        pitch_bytes: at least 3 * width.
+        swap: whether the frame's channel order is the reverse of the network's.
+        out: 3 x out_height x out_width, float32, or float16 with ``half``.
+        out_height: rows of the network's input.
+        out_width: columns of the network's input.
+        mean: three, in the network's channel order, for values in 0..1.
+        std: three, likewise.
+        half: whether ``out`` is float16.
+    """
     _need(min(height, width, out_height, out_width) > 0, "sizes", "at least 1", (height, width, out_height, out_width))
     _need(pitch_bytes >= 3 * width, "pitch_bytes", f"at least {3 * width} for {width} pixels", pitch_bytes)
     _need(len(mean) == len(std) == 3, "mean and std", "three values each", (len(mean), len(std)))
@@ -98,7 +116,6 @@ def plan_preprocess(
         "preprocess",
         grid=(_ceil(out_width, columns), _ceil(out_height, rows), 1),
         block=(columns, rows, 1),
-        shared=0,
         arguments=(
             frame,
             np.int64(pitch_bytes),
@@ -113,15 +130,28 @@ def plan_preprocess(
 
 
 def plan_softmax(logits: int, n: int, classes: int, *, planes: int) -> Launch:
-    """Scores to probability planes; see ``Kernels.softmax``."""
+    """Probabilities of ``n`` patches: n x classes float32 at ``logits`` to classes x n float32 at ``planes``."""
     _need(min(n, classes) > 0, "n and classes", "at least 1", (n, classes))
-    return Launch(
-        "softmax",
-        grid=(_ceil(n, _SOFTMAX_ROWS), 1, 1),
-        block=(_SOFTMAX_ROWS * _WARP, 1, 1),
-        shared=0,
-        arguments=(logits, *_ints(n, classes), planes),
-    )
+    grid, block = (_ceil(n, _SOFTMAX_ROWS), 1, 1), (_SOFTMAX_ROWS * _WARP, 1, 1)
+    return Launch("softmax", grid, block, (logits, *_ints(n, classes), planes))
+
+
+def plan_finite(values: int, count: int, *, flags: int, blocks: int) -> Launch:
+    """Look for values that are not finite among ``count`` float32.
+
+    ``flags``: ``blocks`` int32, all written: 1 where a block of threads met such a value, else 0.
+    """
+    _need(count > 0, "count", "at least 1", count)
+    _need(blocks > 0, "blocks", "at least 1", blocks)
+    return Launch("not_finite", (blocks, 1, 1), (_FINITE_THREADS, 1, 1), (values, np.int64(count), flags))
+
+
+def plan_transpose(rows: int, n: int, classes: int, *, planes: int) -> Launch:
+    """Scores of ``n`` patches as they are: n x classes float32 at ``rows`` to classes x n at ``planes``."""
+    _need(n > 0, "n", "at least 1", n)
+    _need(classes > 0, "classes", "at least 1", classes)
+    grid = (_ceil(classes, _TRANSPOSE_TILE), _ceil(n, _TRANSPOSE_TILE), 1)
+    return Launch("transpose", grid, (_TRANSPOSE_TILE, _TRANSPOSE_ROWS, 1), (rows, *_ints(n, classes), planes))
 
 
 def plan_refine(
@@ -136,7 +166,22 @@ def plan_refine(
     out: int,
     shared_limit: int = DEFAULT_SHARED_LIMIT,
 ) -> Launch:
-    """All averaging rounds; see ``Kernels.refine``. ``shared_limit``: bytes of shared memory a block may ask for."""
+    """Average every patch with its ``k`` nearest, ``rounds`` times, as on the host bit for bit: spec 9.
+
+    Args:
+        planes: classes x n float32.
+        neighbours: n x stride_k int32, most similar first.
+        n: patches, at most 16384.
+        classes: planes.
+        stride_k: neighbours stored per patch.
+        k: how many of them take part, 1 to stride_k.
+        rounds: at least 0.
+        out: classes x n float32; may be ``planes``.
+        shared_limit: bytes of shared memory that a block may ask for.
+
+    Raises:
+        DeviceError: there are more patches than that, or n floats do not fit the shared memory.
+    """
     _need(min(n, classes) > 0, "n and classes", "at least 1", (n, classes))
     _need(1 <= k <= stride_k, "k", f"1 to {stride_k} (the neighbours given)", k)
     _need(rounds >= 0, "rounds", "at least 0", rounds)
@@ -155,7 +200,7 @@ def plan_refine(
             name, patches = str(held), held
             break
     # The general kernel is only reached from 6145 patches or 9 neighbours on: it takes all threads there are.
-    threads = min(_MOST_THREADS, _round_up(_ceil(n, 1 if name == "any" else patches), _WARP))
+    threads = min(_MOST_THREADS, _WARP * _ceil(_ceil(n, 1 if name == "any" else patches), _WARP))
     return Launch(
         f"refine_{name}",
         grid=(classes, 1, 1),
@@ -179,28 +224,31 @@ def plan_labels(
     values: int = 0,
     overlay: OverlayTarget | None = None,
 ) -> Launch:
-    """Labels of every pixel; see ``Kernels.labels``."""
+    """The first best class of every pixel after half-pixel bilinear up-sampling; C x H x W is never formed.
+
+    Args:
+        planes: classes x grid_h x grid_w float32.
+        classes: planes, at most 256, or 65536 with ``wide``.
+        grid_h: rows of the patch grid.
+        grid_w: columns of the patch grid.
+        labels: height x width uint8, or uint16 with ``wide``.
+        height: rows of the frame.
+        width: columns of the frame.
+        wide: whether ``labels`` is uint16.
+        confidence: height x width float32, filled with the winner's value; 0 = not wanted.
+        values: classes x grid_h x grid_w float32 that ``confidence`` is up-sampled from; 0 = ``planes``.
+        overlay: the picture to paint, or ``None``.
+    """
     _need(min(grid_h, grid_w, height, width) > 0, "sizes", "at least 1", (grid_h, grid_w, height, width))
     _need(max(height, width) <= _LONGEST_SIDE, "height and width", f"at most {_LONGEST_SIDE}", (height, width))
     _need(1 <= classes <= (65536 if wide else 256), "classes", "1 to 256, or to 65536 with wide labels", classes)
     tiles_y, tiles_x = tiles(grid_h, grid_w, height, width)
-    painted: tuple[Any, ...] = (0, np.int64(0), 0, np.int64(0), 0, np.float32(0), np.float32(0))
-    if overlay is not None:
-        painted = (
-            overlay.frame,
-            np.int64(overlay.frame_pitch),
-            overlay.picture,
-            np.int64(overlay.picture_pitch),
-            overlay.palette,
-            np.float32(1.0 - overlay.alpha),
-            np.float32(overlay.alpha),
-        )
+    painted = overlay or OverlayTarget(0, 0, 0, 0, 0, 0.0)  # a kernel without a picture looks at none of it
     _need(bool(confidence) or not values, "values", "0 without confidence", values)
     return Launch(
         "labels_valued" if values else "labels",
         grid=(grid_w * tiles_x, grid_h * tiles_y, 1),
         block=(_LABELS_THREADS, 1, 1),
-        shared=0,
         arguments=(
             planes,
             *_ints(classes, grid_h, grid_w),
@@ -211,7 +259,13 @@ def plan_labels(
             *_ints(height, width, wide),
             confidence,
             *((values,) if values else ()),
-            *painted,
+            painted.frame,
+            np.int64(painted.frame_pitch),
+            painted.picture,
+            np.int64(painted.picture_pitch),
+            painted.palette,
+            np.float32(1.0 - painted.alpha),
+            np.float32(painted.alpha),
         ),
     )
 
@@ -222,18 +276,13 @@ def tiles(grid_h: int, grid_w: int, height: int, width: int) -> tuple[int, int]:
 
     A tile is at most 64 rows by 128 columns of pixels, and there are about 1024 blocks where the frame is large enough.
     """
-    tallest, widest = largest_cell(grid_h, height), largest_cell(grid_w, width)
+    # Pixels of the largest cell along each axis; what lies before the first grid point belongs to the first cell here.
+    tallest, widest = (int(np.bincount(axis(*n).low).max()) for n in ((grid_h, height), (grid_w, width)))
     tiles_y, tiles_x = _ceil(tallest, _TILE_HEIGHT), _ceil(widest, _TILE_WIDTH)
     blocks = grid_h * grid_w * tiles_y * tiles_x
     # Flatter tiles, not narrower ones: a row's pixels are written side by side. Four rows are one thread's work.
     most = max(tiles_y, tallest // 4)
     return min(most, tiles_y * _ceil(_WANTED_BLOCKS, blocks)), tiles_x
-
-
-def largest_cell(cells: int, pixels: int) -> int:
-    """Pixels in the largest cell along one axis: those whose position lies between the same two grid points."""
-    positions = np.clip((np.arange(pixels) + 0.5) * (cells / pixels) - 0.5, 0, cells - 1)
-    return int(np.bincount(positions.astype(np.int64)).max())
 
 
 def _need(fine: bool, name: str, expected: str, found: object) -> None:
@@ -247,7 +296,3 @@ def _ints(*values: int) -> tuple[np.int32, ...]:
 
 def _ceil(value: int, divisor: int) -> int:
     return -(-value // divisor)
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return _ceil(value, multiple) * multiple

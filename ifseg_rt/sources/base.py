@@ -29,6 +29,7 @@ class Frame:
         captured: when it was taken or read, in seconds of the monotonic clock; by default, now.
         taken: the same moment in seconds since 1970.
         time: presentation time, in seconds from the start of a recording; ``None`` where that has no meaning.
+        duration: seconds until the next one is due, as the recording states it; ``None`` where it does not.
         damaged: whether the decoder had to guess parts of it.
         connection: which connection to its source delivered it, from 1; a camera that came back is the second.
     """
@@ -38,6 +39,7 @@ class Frame:
     captured: float = field(default_factory=time.monotonic)
     taken: float = field(default_factory=time.time)
     time: float | None = None
+    duration: float | None = None
     damaged: bool = False
     connection: int = 1
 

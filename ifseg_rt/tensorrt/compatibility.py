@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ifseg_rt.errors import ArtifactError, DeviceError
-from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.machine import GpuFacts, Machine
 from ifseg_rt.tensorrt.installed import TensorRt, release, title_of
 from ifseg_rt.tensorrt.schema import EngineArtifact, EngineBuild
 from ifseg_rt.tensorrt.sidecar import rebuild_hint
@@ -23,7 +23,7 @@ _OLDEST_AMPERE = (8, 0)
 _NOT_ON_CPU = frozenset({"bf16"})
 
 
-def require_gpu(path: Path, machine: Machine, *, precision: str | None = None) -> Gpu:
+def require_gpu(path: Path, machine: Machine, *, precision: str | None = None) -> GpuFacts:
     """The GPU that an engine runs on.
 
     Args:
@@ -66,7 +66,7 @@ def check(path: Path, engine: EngineArtifact, tensorrt: TensorRt, machine: Machi
     raise ArtifactError(f"{path.name} does not fit this machine: {lines}", hint=rebuild_hint(path))
 
 
-def mismatches(engine: EngineArtifact, tensorrt: TensorRt, machine: Machine, gpu: Gpu) -> list[str]:
+def mismatches(engine: EngineArtifact, tensorrt: TensorRt, machine: Machine, gpu: GpuFacts) -> list[str]:
     """Everything about which an engine and a machine disagree, one line each, both sides named."""
     build = engine.build
     return [
@@ -104,7 +104,7 @@ def _platform(build: EngineBuild, machine: Machine) -> Iterator[str]:
         yield f"built on {build.platform}, this is {machine.platform}"
 
 
-def _capability(build: EngineBuild, gpu: Gpu) -> Iterator[str]:
+def _capability(build: EngineBuild, gpu: GpuFacts) -> Iterator[str]:
     here = gpu.compute_capability
     this_gpu = f"{gpu.name} has {here}"
     targets = build.compute_capabilities
@@ -122,7 +122,7 @@ def _capability(build: EngineBuild, gpu: Gpu) -> Iterator[str]:
     yield f"built for compute capability {', '.join(targets)}{names}, {this_gpu}"
 
 
-def _cuda(build: EngineBuild, gpu: Gpu) -> Iterator[str]:
+def _cuda(build: EngineBuild, gpu: GpuFacts) -> Iterator[str]:
     """A driver runs programs of its own major CUDA version and of older ones."""
     if build.cuda is None or not release(build.cuda):
         return
@@ -131,7 +131,7 @@ def _cuda(build: EngineBuild, gpu: Gpu) -> Iterator[str]:
         yield f"built for CUDA {build.cuda}, {driver} supports CUDA up to {gpu.cuda} (a newer driver would do)"
 
 
-def _memory(engine: EngineArtifact, gpu: Gpu) -> Iterator[str]:
+def _memory(engine: EngineArtifact, gpu: GpuFacts) -> Iterator[str]:
     needed = engine.engine.bytes + (engine.build.device_memory or 0)
     if needed > gpu.memory:
         yield f"takes about {needed / 2**20:.0f} MiB of GPU memory, {gpu.name} has {gpu.memory / 2**20:.0f} MiB"

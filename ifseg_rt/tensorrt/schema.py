@@ -12,9 +12,11 @@ import msgspec
 
 from ifseg_rt.artifact.schema import LOGITS, NEIGHBOURS, Artifact, FileRecord, Parity, TensorSpec, contradictions
 
-ENGINE_SCHEMA_VERSION = 1
+# Written; its model's sidecar may be of any version that is read. Version 1 is read too: its models are of version 1.
+ENGINE_SCHEMA_VERSION = 2
+OLDEST_ENGINE_SCHEMA_VERSION = 1
 ENGINE_KIND = "ifseg-rt-engine"
-# The refinement is not in the engine: kernels of our own do it from these two.
+# The refinement is not in the engine: kernels of our own do it from these two, or from the logits alone.
 ENGINE_OUTPUTS = (LOGITS, NEIGHBOURS)
 
 HardwareLevel = Literal["none", "ampere_plus", "same_compute_capability"]

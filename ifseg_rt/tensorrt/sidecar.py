@@ -8,12 +8,13 @@ import msgspec
 
 from ifseg_rt.artifact.file_kinds import identify
 from ifseg_rt.artifact.schema import FileRecord
-from ifseg_rt.artifact.sealed_json import SealedFormat, write_sealed
-from ifseg_rt.artifact.sidecar import file_record
+from ifseg_rt.artifact.sealed_json import SealedFormat
+from ifseg_rt.artifact.sidecar import file_difference
 from ifseg_rt.errors import ArtifactError
 from ifseg_rt.tensorrt.schema import (
     ENGINE_KIND,
     ENGINE_SCHEMA_VERSION,
+    OLDEST_ENGINE_SCHEMA_VERSION,
     EngineArtifact,
     EngineBuild,
     EngineParity,
@@ -35,7 +36,15 @@ __all__ = [
     "write_engine_sidecar",
 ]
 
-_FORM = SealedFormat(EngineArtifact, ENGINE_KIND, ENGINE_SCHEMA_VERSION, "an engine", "build")
+_FORM = SealedFormat(
+    EngineArtifact,
+    ENGINE_KIND,
+    OLDEST_ENGINE_SCHEMA_VERSION,
+    ENGINE_SCHEMA_VERSION,
+    "an engine",
+    "build",
+    engine_contradictions,
+)
 
 
 def engine_sidecar_path(engine: str | Path) -> Path:
@@ -73,16 +82,8 @@ def read_engine_sidecar(path: str | Path) -> EngineArtifact:
         ArtifactError: it is missing, foreign, of another schema version or edited.
     """
     path = Path(path)
-    sidecar, again = engine_sidecar_path(path), rebuild_hint(path)
-    try:
-        raw = sidecar.read_bytes()
-    except FileNotFoundError:
-        raise _no_sidecar(path, sidecar) from None
-    except OSError as error:
-        raise ArtifactError(f"cannot read the sidecar {sidecar}: {error.strerror}") from error
-    engine = _FORM.decode(raw, sidecar, again)
-    _check_meaning(engine, sidecar)
-    return engine
+    sidecar = engine_sidecar_path(path)
+    return _FORM.read(sidecar, rebuild_hint(path), lambda: _no_sidecar(path, sidecar))
 
 
 def write_engine_sidecar(engine: EngineArtifact, sidecar: str | Path) -> EngineArtifact:
@@ -91,9 +92,7 @@ def write_engine_sidecar(engine: EngineArtifact, sidecar: str | Path) -> EngineA
     Raises:
         ArtifactError: the fields contradict each other; nothing is written.
     """
-    sidecar = Path(sidecar)
-    _check_meaning(engine, sidecar)
-    return write_sealed(engine, sidecar)
+    return _FORM.write(engine, Path(sidecar))
 
 
 def _require_engine(path: Path) -> None:
@@ -114,7 +113,7 @@ def _no_sidecar(path: Path, expected: Path) -> ArtifactError:
             record = msgspec.json.decode(other.read_bytes(), type=_EngineRecord).engine
         except (OSError, msgspec.DecodeError):
             continue
-        if record.bytes == path.stat().st_size and record.sha256 == file_record(path).sha256:
+        if file_difference(path, record) is None:
             return ArtifactError(
                 f"{path.name} is the engine that {other.name} describes, under another name: its sidecar has to be "
                 f"{expected.name}",
@@ -130,32 +129,22 @@ class _EngineRecord(msgspec.Struct):
     engine: FileRecord
 
 
-def _check_meaning(engine: EngineArtifact, sidecar: Path) -> None:
-    problem = next(iter(engine_contradictions(engine)), None)
-    if problem is not None:
-        raise ArtifactError(f"{sidecar} contradicts itself: {problem}")
-
-
 def _check_file(path: Path, engine: EngineArtifact) -> None:
     record = engine.engine
-    kind = identify(path)
-    described = "an engine of TensorRT-RTX" if engine.build.runtime == "tensorrt_rtx" else "an engine of TensorRT"
-    other = kind.known and kind.runtime != engine.build.runtime
-    nature = f": it is {kind.title}, expected {described}" if other else ""
-    hint = f"copy {path.name} and {engine_sidecar_path(path).name} again as a pair, or {rebuild_hint(path)}"
-    size = path.stat().st_size
-    if size != record.bytes:
-        how = nature or f": expected {record.bytes} bytes, found {size}" + (
-            " (the copy is not complete)" if size < record.bytes else ""
-        )
-        raise ArtifactError(f"{path} is not the engine its sidecar describes{how}", hint=hint)
     try:
-        digest = file_record(path).sha256
+        difference = file_difference(path, record)
+        incomplete = path.stat().st_size < record.bytes
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
-    if digest != record.sha256:
-        raise ArtifactError(
-            f"{path} is not the engine its sidecar describes"
-            + (nature or f": expected SHA-256 {record.sha256[:12]}..., found {digest[:12]}..."),
-            hint=hint,
-        )
+    if difference is None:
+        return
+    kind = identify(path)
+    described = "an engine of TensorRT-RTX" if engine.build.runtime == "tensorrt_rtx" else "an engine of TensorRT"
+    if kind.known and kind.runtime != engine.build.runtime:
+        difference = f"it is {kind.title}, expected {described}"
+    elif incomplete:
+        difference += " (the copy is not complete)"
+    raise ArtifactError(
+        f"{path} is not the engine its sidecar describes: {difference}",
+        hint=f"copy {path.name} and {engine_sidecar_path(path).name} again as a pair, or {rebuild_hint(path)}",
+    )

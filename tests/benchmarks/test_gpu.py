@@ -23,10 +23,9 @@ from benchmarks.making import untrained
 from benchmarks.making.children import MeasurementError
 from benchmarks.making.made_models import MadeModels
 from benchmarks.report import tables_of
-from ifseg_rt.kernels.launch import Kernels
-from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.machine import GpuFacts, Machine
 
-H200 = Machine("linux-x86_64", Gpu("NVIDIA H200", "9.0", 150 << 30, "13.0", "580.1"))
+H200 = Machine("linux-x86_64", GpuFacts("NVIDIA H200", "9.0", 150 << 30, "13.0", "580.1"))
 NONE = Machine("linux-x86_64", None, "the driver finds no GPU")
 FIGURES = {"median": 2.0, "p95": 3.0, "p99": 4.0, "min": 1.0}
 QUICK = ["--frame", "48x64", "--runs", "1", "--warmup", "0"]
@@ -193,20 +192,10 @@ def test_tables_of_nothing_and_of_failures() -> None:
 
 
 def test_kernels_are_launched_with_arguments_that_they_take() -> None:
-    class Noted:
-        shared_limit = 200_000
-
-        def __init__(self) -> None:
-            self.kernels: list[str] = []
-
-        def __call__(self, stream: Any, launch: Any) -> None:
-            self.kernels.append(launch.kernel)
-
     for work in gpu_kernels.works():
-        noted = Noted()
         place = {name: 4096 * (index + 1) for index, name in enumerate(gpu_kernels.arrays_of(work))}
-        gpu_kernels.enqueue(work, Kernels(None, noted), None, {**place, "out": 1 << 20, "labels": 1 << 24})
-        assert len(noted.kernels) == len(work.kernel.split(" + "))
+        launches = list(gpu_kernels.launches_of(work, {**place, "out": 1 << 20, "labels": 1 << 24}, 200_000))
+        assert len(launches) == len(work.kernel.split(" + "))
         assert work.bytes > 0
     assert {work.kernel for work in gpu_kernels.works()} == {
         "preprocess",

@@ -12,7 +12,7 @@ import torch
 from benchmarks import precisions
 from benchmarks.records.tables import precisions_table
 from train.checkpoints.own import save_checkpoint
-from train.load import checkpoint_of, give_vocabulary
+from train.loaded_model import checkpoint_of, give_vocabulary
 from train.models.ofa.config import PRESETS
 from train.models.ofa.model import IFSegModel
 from train.words.tokenizer import WordTokenizer
@@ -29,11 +29,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = IFSegModel(config).eval()
     ids = {word: 10 + index for index, word in enumerate(WORDS)}
     tokenizer = WordTokenizer(ids, {}).to_entry()
-    give_vocabulary(
+    loaded = give_vocabulary(
         model, Vocabulary.parse(", ".join(WORDS)), [0, 10, 11, 12, 2], [[[i]] for i in ids.values()], tokenizer
     )
     path = tmp_path_factory.mktemp("checkpoint") / "ckpt.pt"
-    save_checkpoint(checkpoint_of(model, {"base": "none"}), path)
+    save_checkpoint(checkpoint_of(loaded, {"base": "none"}), path)
     return path
 
 

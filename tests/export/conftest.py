@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from train.load import checkpoint_of, give_vocabulary, load_model
+from train.load import load_model
+from train.loaded_model import LoadedModel, checkpoint_of, give_vocabulary
 from train.models.ofa.config import PRESETS, ModelConfig
 from train.models.ofa.model import IFSegModel
 from train.words.tokenizer import WordTokenizer
@@ -40,7 +41,7 @@ MICRO_LIKE = replace(
 )
 
 
-def random_model(config: ModelConfig, seed: int = 0) -> IFSegModel:
+def random_model(config: ModelConfig, seed: int = 0) -> LoadedModel[IFSegModel]:
     """A model in which nothing is at its initial value and features differ from patch to patch."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -62,40 +63,39 @@ def random_model(config: ModelConfig, seed: int = 0) -> IFSegModel:
                 normal(tensor, 0.0, tensor.shape[1] ** -0.5)
             else:
                 normal(tensor, 1.0 if "weight" in name else 0.0, 0.2)
-    give_words(model)
-    return model
+    return with_words(model)
 
 
-def give_words(model: IFSegModel) -> None:
+def with_words(model: IFSegModel) -> LoadedModel[IFSegModel]:
     tokenizer = WordTokenizer({word: 10 + i for i, word in enumerate(WORDS)}, {})
     ids = [[[10 + i]] for i in range(len(WORDS))]
-    give_vocabulary(model, Vocabulary.parse(", ".join(WORDS)), _PROMPT, ids, tokenizer.to_entry())
+    return give_vocabulary(model, Vocabulary.parse(", ".join(WORDS)), _PROMPT, ids, tokenizer.to_entry())
 
 
 @pytest.fixture(scope="session")
-def ofa_like() -> IFSegModel:
+def ofa_like() -> LoadedModel[IFSegModel]:
     return random_model(OFA_LIKE)
 
 
 @pytest.fixture(scope="session")
-def micro_like() -> IFSegModel:
+def micro_like() -> LoadedModel[IFSegModel]:
     return random_model(MICRO_LIKE)
 
 
 @pytest.fixture(scope="session")
-def make_model() -> Callable[..., IFSegModel]:
+def make_model() -> Callable[..., LoadedModel[IFSegModel]]:
     """Random OFA-like model with some fields of the configuration changed."""
     return lambda **changes: random_model(replace(OFA_LIKE, **changes))
 
 
 @pytest.fixture(scope="session")
-def smallest(make_model: Callable[..., IFSegModel]) -> IFSegModel:
+def smallest(make_model: Callable[..., LoadedModel[IFSegModel]]) -> LoadedModel[IFSegModel]:
     """One layer in each stack, for tests of what surrounds the network."""
     return make_model(name="smallest", encoder_layers=1, decoder_layers=1)
 
 
 @pytest.fixture(scope="session")
-def own_checkpoint(smallest: IFSegModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own_checkpoint(smallest: LoadedModel[IFSegModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of our own format with words, as ``train.adapt`` writes it."""
     from train.checkpoints.own import save_checkpoint
 
@@ -106,7 +106,7 @@ def own_checkpoint(smallest: IFSegModel, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def mini(golden: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> IFSegModel:
+def mini(golden: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel[IFSegModel]:
     """The golden model with its five categories."""
     folder = tmp_path_factory.mktemp("weights")
     with tarfile.open(golden / "ckpts.tar.xz") as archive:

@@ -24,20 +24,21 @@ from ifseg_rt.artifact.sidecar import Artifact, read_artifact, sidecar_path, wri
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.tensorrt.installed import find_tensorrt
 from ifseg_rt.tensorrt.sidecar import read_engine
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 SIZE = (64, 80)
 
 
-def test_a_range_of_one_number_is_that_number(smallest: IFSegModel, tmp_path: Path) -> None:
+def test_a_range_of_one_number_is_that_number(smallest: LoadedModel[IFSegModel], tmp_path: Path) -> None:
     artifact = export_onnx(smallest, tmp_path / "model.onnx", size=(32, 48), batch=(2, 2))
     assert (artifact.batch, artifact.smallest_batch, artifact.inputs[0].shape[0]) == (2, None, 2)
 
 
 @pytest.fixture(scope="module")
 def open_model(
-    make_model: Callable[..., IFSegModel], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[IFSegModel, Path, Artifact]:
+    make_model: Callable[..., LoadedModel[IFSegModel]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[LoadedModel[IFSegModel], Path, Artifact]:
     # The decoder's last layer reads other rows than it has where this is 1.
     model = make_model(name="open", encoder_layers=1, decoder_layers=2, readout_offset=1)
     path = tmp_path_factory.mktemp("open") / "model.onnx"
@@ -45,15 +46,15 @@ def open_model(
 
 
 def test_every_number_of_pictures(
-    open_model: tuple[IFSegModel, Path, Artifact], noise: Callable[..., torch.Tensor]
+    open_model: tuple[LoadedModel[IFSegModel], Path, Artifact], noise: Callable[..., torch.Tensor]
 ) -> None:
     model, path, _ = open_model
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    frozen = FrozenSegmenter(model, SIZE, batch=3, smallest_batch=1, neighbours=2, rounds=4)
+    frozen = FrozenSegmenter(model.module, SIZE, batch=3, smallest_batch=1, neighbours=2, rounds=4)
     for count in (1, 2, 3):
         image = noise(SIZE, batch=count, seed=count)
         found = session.run(["probabilities", "logits", "neighbours"], {"image": image.numpy()})
-        alone = FrozenSegmenter(model, SIZE, batch=1, neighbours=2, rounds=4)
+        alone = FrozenSegmenter(model.module, SIZE, batch=1, neighbours=2, rounds=4)
         with torch.no_grad():
             together = frozen(image)
             one_by_one = [torch.cat(parts) for parts in zip(*(alone(picture[None]) for picture in image), strict=True)]
@@ -62,13 +63,13 @@ def test_every_number_of_pictures(
             np.testing.assert_allclose(tensor, parts.numpy(), atol=2e-5)
 
 
-def test_only_one_shape_is_computed_while_running(open_model: tuple[IFSegModel, Path, Artifact]) -> None:
+def test_only_one_shape_is_computed_while_running(open_model: tuple[LoadedModel[IFSegModel], Path, Artifact]) -> None:
     """An open number of pictures costs what constants are repeated by, and nothing else."""
     operators = Counter(node.op_type for node in onnx.load(open_model[1]).graph.node)
     assert operators["Shape"] == 1
 
 
-def test_the_sidecar_says_so(open_model: tuple[IFSegModel, Path, Artifact]) -> None:
+def test_the_sidecar_says_so(open_model: tuple[LoadedModel[IFSegModel], Path, Artifact]) -> None:
     _, path, artifact = open_model
     assert (artifact.smallest_batch, artifact.batch, artifact.takes_single_frames) == (1, 3, True)
     assert [spec.shape[0] for spec in (*artifact.inputs, *artifact.outputs)] == [-1] * 4
@@ -87,20 +88,27 @@ def test_the_sidecar_says_so(open_model: tuple[IFSegModel, Path, Artifact]) -> N
     ],
 )
 def test_a_sidecar_that_contradicts_itself(
-    open_model: tuple[IFSegModel, Path, Artifact], tmp_path: Path, changes: dict[str, int | None], message: str
+    open_model: tuple[LoadedModel[IFSegModel], Path, Artifact],
+    tmp_path: Path,
+    changes: dict[str, int | None],
+    message: str,
 ) -> None:
     with pytest.raises(ArtifactError, match=message):
         write_artifact(msgspec.structs.replace(open_model[2], **changes), tmp_path / "model.json")
 
 
-def test_single_frames_run(open_model: tuple[IFSegModel, Path, Artifact], noise: Callable[..., torch.Tensor]) -> None:
+def test_single_frames_run(
+    open_model: tuple[LoadedModel[IFSegModel], Path, Artifact], noise: Callable[..., torch.Tensor]
+) -> None:
     frame = np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8)
     with Segmenter(open_model[1], device="cpu", threads=1) as segmenter:
         assert segmenter(frame).labels.shape == (70, 90)
         assert segmenter.artifact.batch == 1
 
 
-def test_ranges_above_one_frame_are_refused(open_model: tuple[IFSegModel, Path, Artifact], tmp_path: Path) -> None:
+def test_ranges_above_one_frame_are_refused(
+    open_model: tuple[LoadedModel[IFSegModel], Path, Artifact], tmp_path: Path
+) -> None:
     _, path, artifact = open_model
     copy = tmp_path / "model.onnx"
     copy.write_bytes(path.read_bytes())

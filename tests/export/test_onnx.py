@@ -15,6 +15,7 @@ from export import export_onnx
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import write_onnx
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact, sidecar_path
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 
@@ -42,21 +43,26 @@ def constant_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def micro_artifact(micro_like: IFSegModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Artifact]:
+def micro_artifact(
+    micro_like: LoadedModel[IFSegModel], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Artifact]:
     """A micro-like model for pairs of pictures of an odd size."""
     path = tmp_path_factory.mktemp("micro") / "model.onnx"
     return path, export_onnx(micro_like, path, size=(200, 333), batch=2)
 
 
 def test_micro_kind_in_onnx_runtime(
-    micro_like: IFSegModel, micro_artifact: tuple[Path, Artifact], noise: Callable[..., torch.Tensor], tmp_path: Path
+    micro_like: LoadedModel[IFSegModel],
+    micro_artifact: tuple[Path, Artifact],
+    noise: Callable[..., torch.Tensor],
+    tmp_path: Path,
 ) -> None:
     path, artifact = micro_artifact
     image = noise((200, 333), batch=2, seed=5)
     optimised = tmp_path / "optimised.onnx"
     probabilities, logits, near = run(path, image, optimised)
     with torch.no_grad():
-        expected = FrozenSegmenter(micro_like, (200, 333), batch=2)(image)
+        expected = FrozenSegmenter(micro_like.module, (200, 333), batch=2)(image)
         assert np.abs(logits - micro_like(image).numpy()).max() <= 1e-4
     assert np.abs(probabilities - expected[0].numpy()).max() <= 1e-4
     assert near.dtype == np.int32
@@ -80,8 +86,8 @@ def test_sidecar_reads_back(micro_artifact: tuple[Path, Artifact]) -> None:
 
 
 @pytest.fixture(scope="module")
-def frozen(smallest: IFSegModel) -> FrozenSegmenter:
-    return FrozenSegmenter(smallest, (128, 160))
+def frozen(smallest: LoadedModel[IFSegModel]) -> FrozenSegmenter:
+    return FrozenSegmenter(smallest.module, (128, 160))
 
 
 def test_same_model_same_bytes_without_traces_of_the_machine(frozen: FrozenSegmenter, tmp_path: Path) -> None:
@@ -94,7 +100,7 @@ def test_same_model_same_bytes_without_traces_of_the_machine(frozen: FrozenSegme
 
 
 def test_large_weights_go_beside_the_graph(
-    frozen: FrozenSegmenter, smallest: IFSegModel, noise: Callable[..., torch.Tensor], tmp_path: Path
+    frozen: FrozenSegmenter, smallest: LoadedModel[IFSegModel], noise: Callable[..., torch.Tensor], tmp_path: Path
 ) -> None:
     path = tmp_path / "model.onnx"
     files = write_onnx(frozen, path, single_file_limit=100_000)
@@ -105,9 +111,11 @@ def test_large_weights_go_beside_the_graph(
         assert np.abs(run(path, image)[1] - smallest(image).numpy()).max() <= 1e-4
 
 
-def test_older_operators_and_tables(ofa_like: IFSegModel, noise: Callable[..., torch.Tensor], tmp_path: Path) -> None:
+def test_older_operators_and_tables(
+    ofa_like: LoadedModel[IFSegModel], noise: Callable[..., torch.Tensor], tmp_path: Path
+) -> None:
     path = tmp_path / "model.onnx"
-    tables = FrozenSegmenter(ofa_like, (128, 160), biases="tables", neighbours=1, rounds=1)
+    tables = FrozenSegmenter(ofa_like.module, (128, 160), biases="tables", neighbours=1, rounds=1)
     write_onnx(tables, path, opset=18)
     model = onnx.load(path)
     assert {entry.version for entry in model.opset_import if entry.domain == ""} == {18}
@@ -117,7 +125,7 @@ def test_older_operators_and_tables(ofa_like: IFSegModel, noise: Callable[..., t
         assert np.abs(run(path, image)[1] - ofa_like(image).numpy()).max() <= 1e-4
 
 
-def test_golden_model_end_to_end(mini: IFSegModel, arrays: np.lib.npyio.NpzFile, tmp_path: Path) -> None:
+def test_golden_model_end_to_end(mini: LoadedModel[IFSegModel], arrays: np.lib.npyio.NpzFile, tmp_path: Path) -> None:
     path = tmp_path / "mini.onnx"
     artifact = export_onnx(mini, str(path), size=(256, 256))
     pixels = torch.from_numpy(arrays["c256/image_u8"][:1]).permute(0, 3, 1, 2).float()

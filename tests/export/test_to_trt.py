@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from export.parity import graph as parity
+from export.parity import comparison
 from export.products.onnx_model import export_model
 from export.settings import ExportSettings
 from export.to_trt import main
@@ -29,7 +29,7 @@ from ifseg_rt.tensorrt.building import write as make
 from ifseg_rt.tensorrt.installed import find_tensorrt
 from ifseg_rt.tensorrt.sidecar import read_engine
 from train.checkpoints.own import save_checkpoint
-from train.load import checkpoint_of
+from train.loaded_model import LoadedModel, checkpoint_of
 from train.models.ofa.model import IFSegModel
 
 RTX = ["--runtime", "tensorrt_rtx"]
@@ -168,7 +168,7 @@ def test_integers(own_checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFix
 
 
 def test_integers_for_cpus_are_not_for_engines(
-    smallest: IFSegModel, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    smallest: LoadedModel[IFSegModel], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     export_model(smallest, tmp_path / "cpu.onnx", ExportSettings(size=(32, 48), precision="int8"))
     assert main([str(tmp_path / "cpu.onnx"), "-q", *RTX]) == 2
@@ -237,7 +237,7 @@ def test_a_graph_that_computes_something_else_names_the_layer(
     own_checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model.engine").write_bytes(b"old engine")
-    monkeypatch.setitem(parity.RELATIVE_TOLERANCE, "fp16", 1e-7)
+    monkeypatch.setitem(comparison.RELATIVE_TOLERANCE, "fp16", 1e-7)
     arguments = [str(own_checkpoint), "-o", str(tmp_path / "model.engine"), "--size", "64", "-q", *RTX]
     assert main(arguments) == 6
     said = capfd.readouterr()
@@ -297,7 +297,7 @@ def test_help_is_quick_because_it_loads_nothing_heavy(root: Path) -> None:
 
 
 def test_a_batch_in_place_of_a_model_of_another_precision(
-    smallest: IFSegModel, made: Made, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    smallest: LoadedModel[IFSegModel], made: Made, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = tmp_path / "ckpt.pt"
     save_checkpoint(checkpoint_of(smallest, {"image_size": "32x48"}), checkpoint)

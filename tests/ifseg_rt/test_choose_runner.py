@@ -18,14 +18,14 @@ from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT
 from ifseg_rt.choose_runner import open_runner
 from ifseg_rt.cli.main import main
 from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
-from ifseg_rt.machine import Gpu, Machine, this_machine, this_platform
+from ifseg_rt.machine import GpuFacts, Machine, this_machine, this_platform
 from ifseg_rt.model_file import read_model, refit_engine
 from ifseg_rt.options import Averaging, DeviceChoice, RunOptions
 from ifseg_rt.tensorrt.building.rebuild import rebuild_engine
 from ifseg_rt.tensorrt.installed import find_tensorrt
 
 BARE = Machine(this_platform(), None, "the driver finds no GPU")
-WITH_GPU = Machine(this_platform(), Gpu("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06"))
+WITH_GPU = Machine(this_platform(), GpuFacts("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06"))
 no_gpu = pytest.mark.skipif(this_machine().gpu is not None, reason="this machine has a GPU")
 
 

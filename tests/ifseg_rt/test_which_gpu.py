@@ -20,14 +20,17 @@ from ifseg_rt.backends.onnx_runtime.host_network import session_or_error
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT, import_runtime, providers_for
 from ifseg_rt.cli.main import main
 from ifseg_rt.errors import ArtifactError, DeviceError, UsageError
-from ifseg_rt.machine import Gpu, Machine, require_gpu, this_platform
+from ifseg_rt.machine import GpuFacts, Machine, require_gpu, this_platform
 from ifseg_rt.model_file import refit_engine
 from ifseg_rt.options import DeviceChoice
 from ifseg_rt.tensorrt.building import build
 from ifseg_rt.tensorrt.building.rebuild import rebuild_engine
 from ifseg_rt.tensorrt.installed import find_tensorrt
 
-GPUS = (Gpu("RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06", 0), Gpu("T4", "7.5", 16 << 30, "13.0", "580.65.06", 1))
+GPUS = (
+    GpuFacts("RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06", 0),
+    GpuFacts("T4", "7.5", 16 << 30, "13.0", "580.65.06", 1),
+)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from train import load_model
-from train.load import give_vocabulary
+from train.loaded_model import LoadedModel, give_vocabulary
 from train.models.ofa.config import ModelConfig
 from train.models.ofa.model import IFSegModel
 from train.words.vocabulary import Vocabulary
@@ -90,7 +90,7 @@ def weights(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def adapted(weights: Path, bpe: Path) -> IFSegModel:
+def adapted(weights: Path, bpe: Path) -> LoadedModel[IFSegModel]:
     """The golden model from the reference's adapted checkpoint; not to be changed by tests."""
     return load_model(weights / "ckpt_ifseg.pt", tokenizer=bpe)
 
@@ -101,9 +101,9 @@ def forward_arrays(golden: Path) -> np.lib.npyio.NpzFile:
 
 
 @pytest.fixture(scope="session")
-def traced(adapted: IFSegModel, forward_arrays: np.lib.npyio.NpzFile) -> Callable[[str], Trace]:
+def traced(adapted: LoadedModel[IFSegModel], forward_arrays: np.lib.npyio.NpzFile) -> Callable[[str], Trace]:
     """Trace of a case by its name, computed once."""
-    return cache(lambda case: trace_of(adapted, forward_arrays[f"{case}/image_u8"]))
+    return cache(lambda case: trace_of(adapted.module, forward_arrays[f"{case}/image_u8"]))
 
 
 @pytest.fixture(scope="session")
@@ -113,15 +113,15 @@ def tracer() -> Callable[[IFSegModel, np.ndarray], Trace]:
 
 
 @pytest.fixture
-def small_model() -> IFSegModel:
+def small_model() -> LoadedModel[IFSegModel]:
     """A random model of one layer a stack with three categories: an update takes some 50 ms."""
     torch.manual_seed(0)
     config = ModelConfig(
         name="small", d_model=16, heads=2, ffn_dim=16, encoder_layers=1, decoder_layers=1, backbone_blocks=(1, 1, 1),
         vocab_size=40,
     )  # fmt: skip
-    model = IFSegModel(config)
+    model = IFSegModel(config).eval()
     ids = [[[5]], [[6, 7]], [[8]]]
-    give_vocabulary(model, Vocabulary.parse("a, b, c"), [0, 5, 6, 7, 8, 9, 2], ids, {"kind": "bpe", "identity": ""})
-    model.provenance = {"base": "small", "base_sha256": "0"}
-    return model.eval()
+    prompt, entry = [0, 5, 6, 7, 8, 9, 2], {"kind": "bpe", "identity": ""}
+    provenance = {"base": "small", "base_sha256": "0"}
+    return give_vocabulary(model, Vocabulary.parse("a, b, c"), prompt, ids, entry, provenance)

@@ -15,11 +15,12 @@ import pytest
 import torch
 
 import train.load
+from ifseg_rt.artifact.sidecar import file_sha256
 from ifseg_rt.errors import CheckpointError, UsageError, VocabularyError
 from train import load_model
 from train.checkpoints.ofa_layout import infer_config
-from train.checkpoints.own import file_sha256, save_checkpoint
-from train.load import checkpoint_of
+from train.checkpoints.own import save_checkpoint
+from train.loaded_model import LoadedModel, checkpoint_of
 from train.models.ofa.config import PRESETS
 from train.models.ofa.model import IFSegModel
 from train.words.vocabulary import Vocabulary
@@ -47,7 +48,7 @@ def without(*parts: str) -> Change:
     return lambda tensors: [tensors.pop(name) for name in list(tensors) if any(part in name for part in parts)]
 
 
-def test_the_adapted_checkpoint_brings_its_categories(adapted: IFSegModel, weights: Path, forward_arrays):
+def test_the_adapted_checkpoint_brings_its_categories(adapted: LoadedModel[IFSegModel], weights: Path, forward_arrays):
     assert adapted.vocabulary.names == ("giraffe", "traffic light", "sky", "grass", "potted plant")
     assert adapted.prompt_ids.tolist() == forward_arrays["prompt_ids"].tolist()
     flat = [token for names in adapted.category_ids for token in names[0]]
@@ -65,7 +66,7 @@ def test_the_adapted_checkpoint_brings_its_categories(adapted: IFSegModel, weigh
     }
 
 
-def test_only_used_tensors_are_kept(adapted: IFSegModel, golden: Path):
+def test_only_used_tensors_are_kept(adapted: LoadedModel[IFSegModel], golden: Path):
     known = json.loads((golden / "keys_ifseg.json").read_text(encoding="utf-8"))
     for name, tensor in adapted.state_dict().items():
         assert known[name][0] == list(tensor.shape), name
@@ -111,7 +112,9 @@ def test_tokenizer_files_beside_the_weights_are_found(weights: Path, bpe: Path, 
     assert load_model(tmp_path / "ckpt_ofa.pt", "sky").category_ids == [[[6360]]]
 
 
-def test_our_own_file_of_an_ofa_model_needs_no_tokenizer(adapted: IFSegModel, tmp_path: Path, forward_arrays):
+def test_our_own_file_of_an_ofa_model_needs_no_tokenizer(
+    adapted: LoadedModel[IFSegModel], tmp_path: Path, forward_arrays
+):
     save_checkpoint(checkpoint_of(adapted, {**adapted.provenance, "seed": 0}), tmp_path / "ckpt.pt")
     again = load_model(tmp_path / "ckpt.pt")
     assert again.vocabulary == adapted.vocabulary
@@ -239,7 +242,7 @@ def micro() -> str:
 
 def test_micro_is_the_same_kind_of_model(micro: str):
     model = load_model(micro, "sky, road, tree")
-    assert isinstance(model, IFSegModel)
+    assert isinstance(model.module, IFSegModel)
     assert (model.config.name, model.provenance["base"], model.provenance["adapted"]) == ("micro", "micro", False)
     assert model.prompt_ids.tolist()[0] == 0
     assert model.prompt_ids.tolist()[-2:] == [3, 2]

@@ -21,7 +21,8 @@ from train.adaptation.optimiser import ReferenceAdam
 from train.adaptation.resume import FORMAT, Expected, parse_resume
 
 if TYPE_CHECKING:
-    from train.models.ofa.model import IFSegModel
+    from train.loaded_model import LoadedModel
+    from train.models.base import SegmentationModel
 
 # The reference's dynamic loss scale (spec 11.4); used with float16 only, bfloat16 needs none.
 _FP16_SCALE, _FP16_WINDOW = 128.0, 512
@@ -67,17 +68,18 @@ class Adaptation:
     Under ``torchrun`` every process holds a replica and draws its own share of each batch; gradients are averaged.
     """
 
-    def __init__(self, model: IFSegModel, config: AdaptationConfig) -> None:
-        self.model = model
+    def __init__(self, model: LoadedModel[SegmentationModel], config: AdaptationConfig) -> None:
+        self.loaded = model
+        self.model = model.module
         self.config = config
-        self.device = model.prompt_ids.device
+        self.device = self.model.device
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.world = distributed.get_world_size() if distributed.is_initialized() else 1
         if config.batch_size % self.world:
             raise UsageError(f"a batch of {config.batch_size} cannot be shared evenly by {self.world} processes")
-        model.freeze_for_adaptation()
+        self.model.freeze_for_adaptation()
         self.optimiser = ReferenceAdam(
-            (parameter for _, parameter in model.trainable_parameters()), config.lr, max(config.steps, 1)
+            (parameter for _, parameter in self.model.trainable_parameters()), config.lr, max(config.steps, 1)
         )
         half = self.device.type == "cuda" and not torch.cuda.is_bf16_supported()
         self.scaler = torch.amp.GradScaler(
@@ -181,8 +183,8 @@ class Adaptation:
             **asdict(self.config),
             "model": self.model.config.to_dict(),
             "prompt": self.model.prompt_ids.tolist(),
-            "category_ids": self.model.category_ids,
-            "base": self.model.provenance.get("base_sha256"),
+            "category_ids": self.loaded.category_ids,
+            "base": self.loaded.provenance.get("base_sha256"),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

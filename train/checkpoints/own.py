@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -173,12 +172,3 @@ def _wrong_entries(document: dict[str, Any], config: ModelConfig) -> list[str]:
     if not all(isinstance(tensor, Tensor) for tensor in document["model"].values()):
         wrong.append("model")
     return wrong
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

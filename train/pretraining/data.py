@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ifseg_rt.errors import SourceError
 from train.pretraining import word_lists as words
 
 CROP = (384, 512)
@@ -120,7 +122,7 @@ def _refine_idd(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Splits IDD-lite's mixed classes by shape: thin upright pieces of class 4 are poles (at 320 pixels width a
     pole is at most 7 wide and at least 3 times as tall); people of class 2 who touch a vehicle no wider than
     1.8 times themselves ride it."""
-    out = label.copy()
+    out: NDArray[np.uint8] = label.copy()
     roadside = label == 4
     across, down = _run_lengths(roadside, 1), _run_lengths(roadside, 0)
     out[roadside & (across <= 7) & (down >= 3 * across) & (down >= 12)] = words.IDD_POLE
@@ -132,18 +134,22 @@ def _refine_idd(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _refine_coco(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """People who touch a bicycle (2) or motorcycle (4) of comparable width may be called cyclists."""
-    out = label.copy()
+    out: NDArray[np.uint8] = label.copy()
     for rider, _ in _touching(label == 1, (label == 2) | (label == 4), 3.0):
         out[rider] = words.IDD_CYCLIST + 220
     return out
 
 
 def read_picture(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.int16] | None]:
-    """RGB image and group index per pixel (``IGNORE`` where unlabelled), or ``None`` for photos."""
-    image = cv2.cvtColor(cv2.imread(str(picture.image), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    """RGB image ``[H, W, 3]`` and group index per pixel (``IGNORE`` where unlabelled), or ``None`` for photos.
+
+    Raises:
+        SourceError: a file cannot be read as a picture.
+    """
+    image: NDArray[Any] = cv2.cvtColor(_pixels(picture.image, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     if picture.label is None:
         return image, None
-    label = cv2.imread(str(picture.label), cv2.IMREAD_UNCHANGED)
+    label = _pixels(picture.label, cv2.IMREAD_UNCHANGED)
     if picture.source == "idd_lite":
         label = _refine_idd(label)
     elif picture.source == "coco_panoptic200":
@@ -151,6 +157,13 @@ def read_picture(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.int16]
     if label.shape != image.shape[:2]:
         label = cv2.resize(label, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     return image, np.asarray(picture.groups, np.int16)[label]
+
+
+def _pixels(path: Path, flags: int) -> NDArray[Any]:
+    found: NDArray[Any] | None = cv2.imread(str(path), flags)
+    if found is None:
+        raise SourceError(f"cannot read {path} as a picture")
+    return found
 
 
 def random_crop(
@@ -169,16 +182,17 @@ def random_crop(
         if rng.random() < 0.5:
             image = image[:, ::-1]
             groups = None if groups is None else groups[:, ::-1]
-    resized = cv2.resize(np.ascontiguousarray(image), CROP[::-1], interpolation=cv2.INTER_LINEAR)
+    resized: NDArray[Any] = cv2.resize(np.ascontiguousarray(image), CROP[::-1], interpolation=cv2.INTER_LINEAR)
+    cropped: NDArray[Any] | None = None
     if groups is not None:
-        groups = cv2.resize(np.ascontiguousarray(groups), CROP[::-1], interpolation=cv2.INTER_NEAREST)
+        cropped = cv2.resize(np.ascontiguousarray(groups), CROP[::-1], interpolation=cv2.INTER_NEAREST)
     if not whole:
         pixels = resized.astype(np.float32)
         grey = pixels.mean(axis=2, keepdims=True)
         pixels = grey + (pixels - grey) * rng.uniform(0.5, 1.4)
         pixels = (pixels - 127) * rng.uniform(0.7, 1.3) + 127 + rng.uniform(-35, 35)
         resized = (pixels * rng.uniform(0.9, 1.1, 3)).clip(0, 255).astype(np.uint8)
-    return resized, groups
+    return resized, cropped
 
 
 def patch_labels(groups: NDArray[np.int16], count: int) -> tuple[NDArray[np.int16], NDArray[np.float16]]:

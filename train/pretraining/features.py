@@ -62,7 +62,8 @@ def extract(
         return FeatureSet(np.load(feature_path, mmap_mode="r"), stored["lab"], stored["sh"])
     trunk = EfficientNetLite2().eval()
     trunk.load_state_dict(folded_trunk(package_weights()), strict=False)
-    trunk = trunk.to(memory_format=torch.channels_last)  # 1.5 times as fast on a CPU
+    # 1.5 times as fast on a CPU. PyTorch takes it; its annotations leave it out.
+    trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     features = np.lib.format.open_memmap(feature_path, "w+", np.float16, (count, PATCHES, JOINED_DIM))
     labels = np.full((count, PATCHES, TOP_LABELS), IGNORE, np.int16)
     shares = np.zeros((count, PATCHES, TOP_LABELS), np.float16)

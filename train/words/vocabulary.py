@@ -71,6 +71,13 @@ class Vocabulary:
             raise VocabularyError("a category name may not hold a comma", hint="give synonyms in a category file")
         return cls.parse(",".join(categories))
 
+    @classmethod
+    def asked(cls, text: str | None, file: Path | None) -> Vocabulary | None:
+        """What a command's ``--categories`` or ``--categories-file`` names; ``None`` for the checkpoint's own."""
+        if file is not None:
+            return cls.from_file(file)
+        return None if text is None else cls.parse(text)
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(category.name for category in self.categories)

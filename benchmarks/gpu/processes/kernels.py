@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.command import run_command
 from ifseg_rt.host.refinement import softmax
+from ifseg_rt.kernels.launches import Launch, plan_labels, plan_preprocess, plan_refine, plan_softmax
 from ifseg_rt.upsampling.labels import resize_plane
 
 if TYPE_CHECKING:
@@ -96,19 +97,17 @@ def arrays_of(work: Work, seed: int = 0) -> dict[str, NDArray[Any]]:
     return {"logits": np.ascontiguousarray(logits), "planes": planes, "neighbours": near}
 
 
-def enqueue(work: Work, kernels: Any, stream: Any, place: dict[str, int]) -> None:  # noqa: ANN401
-    """Launch a work once.
+def launches_of(work: Work, place: dict[str, int], shared_limit: int) -> Iterator[Launch]:
+    """Yield what a work launches.
 
     Args:
         work: which.
-        kernels: :class:`ifseg_rt.kernels.launch.Kernels`, or what stands in for it.
-        stream: where.
         place: addresses of the arrays it reads, of ``out`` and of ``labels``.
+        shared_limit: bytes of shared memory that a block may ask for.
     """
     height, width = work.frame
     if work.kernel == "preprocess":
-        kernels.preprocess(
-            stream,
+        yield plan_preprocess(
             place["frame"],
             height,
             width,
@@ -123,16 +122,16 @@ def enqueue(work: Work, kernels: Any, stream: Any, place: dict[str, int]) -> Non
         )
         return
     if work.kernel == "softmax":
-        kernels.softmax(stream, place["logits"], _PATCHES, work.classes, planes=place["out"])
+        yield plan_softmax(place["logits"], _PATCHES, work.classes, planes=place["out"])
         return
     planes = place["planes"]
     if work.kernel.startswith("refine"):
         settings = (_PATCHES, work.classes, STORED_NEIGHBOURS, NEIGHBOURS, ROUNDS)
-        kernels.refine(stream, planes, place["neighbours"], *settings, out=place["out"])
+        yield plan_refine(planes, place["neighbours"], *settings, out=place["out"], shared_limit=shared_limit)
         planes = place["out"]
     if work.kernel.endswith("labels"):
         labels, wide = place["labels"], False
-        kernels.labels(stream, planes, work.classes, *GRID, labels=labels, height=height, width=width, wide=wide)
+        yield plan_labels(planes, work.classes, *GRID, labels=labels, height=height, width=width, wide=wide)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -189,12 +188,14 @@ def _milliseconds(gpu: Gpu, work: Work) -> float:
     for name, size in (("out", out), ("labels", max(1, work.frame[0] * work.frame[1]))):
         kept.append(gpu.allocate(size))
         place[name] = kept[-1].address
-    enqueue(work, gpu.kernels, gpu.stream, place)
+    launches = list(launches_of(work, place, gpu.shared_limit))
+    for launch in launches:
+        gpu.launch(launch)
     gpu.synchronize()
 
     def many() -> None:
-        for _ in range(_LAUNCHES):
-            enqueue(work, gpu.kernels, gpu.stream, place)
+        for launch in launches * _LAUNCHES:
+            gpu.launch(launch)
 
     replay = gpu.record(many)
     try:

@@ -56,7 +56,7 @@ def _time(options: Namespace) -> None:
 
     frame = parse_size(options.frame)
     frames = synthetic_frames(*frame)
-    model = load_model(options.checkpoint)
+    model = load_model(options.checkpoint).module
     beginning = time.perf_counter()
     host, device = _ways(model, options, frame)
     labels = host(frames[0])

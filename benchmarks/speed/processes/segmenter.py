@@ -63,7 +63,7 @@ def _time(options: Namespace) -> None:
 
         with OtherWork() as others:
             stages = repeat(one, frames, options.runs, options.warmup, options.seconds)
-        artifact, device = segmenter.artifact, segmenter.device
+        artifact, device, refined = segmenter.artifact, segmenter.device, segmenter.refinement is not None
     peak = peak_memory_mb()
     if not options.bare:
         rates.append(gemm_gflops(options.threads))
@@ -74,7 +74,7 @@ def _time(options: Namespace) -> None:
         "size": f"{artifact.preprocess.height}x{artifact.preprocess.width}",
         "frame": f"{height}x{width}",
         "precision": artifact.precision,
-        "refinement": not options.no_refine,
+        "refinement": refined,
         "model_mb": round(sum(file.bytes for file in artifact.files) / 1e6, 1),
         "device": device,
         "threads": options.threads,

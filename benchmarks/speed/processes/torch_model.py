@@ -42,7 +42,7 @@ def _time(options: Namespace) -> None:
         torch.set_num_threads(options.threads)
     size, frame = parse_size(options.size), parse_size(options.frame)
     opening = time.perf_counter()
-    model = load_model(options.checkpoint)
+    model = load_model(options.checkpoint).module
     plain = PlainSegmenter(model, size, dtype=getattr(torch, DTYPES[options.precision]))
     load_ms = 1e3 * (time.perf_counter() - opening)
     with OtherWork() as others:

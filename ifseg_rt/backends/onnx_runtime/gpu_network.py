@@ -1,4 +1,4 @@
-"""Runs a model with ONNX Runtime on the GPU over memory of the device path, through I/O binding."""
+"""Runs a model with ONNX Runtime on the GPU over memory of the GPU runner, through I/O binding."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from ifseg_rt.errors import DeviceError
 if TYPE_CHECKING:
     from ifseg_rt.artifact.sidecar import Artifact
 
-_OUTPUTS = (LOGITS, NEIGHBOURS)
 _RUNS_BEFORE_RECORDING = 2  # beside the first
 
 
 class OnnxOnGpu:
-    """One ONNX Runtime session that works in the device path's own stream.
+    """One ONNX Runtime session that works in the GPU runner's own stream.
 
     Only ``logits`` and ``neighbours`` are computed: the averaging is done by our kernels.
 
@@ -55,11 +54,12 @@ class OnnxOnGpu:
         self._gpu_index = gpu
         self._specs = {spec.name: spec for spec in (*artifact.inputs, *artifact.outputs)}
         self._input = artifact.inputs[0].name
+        self._outputs = (LOGITS,) if artifact.refinement is None else (LOGITS, NEIGHBOURS)
         self._binding: Any = None
         self._options = runtime.RunOptions()
         self._options.log_severity_level = ERRORS_ONLY
         self._options.only_execute_path_to_fetches = True
-        # Our stream orders everything, and the device path waits for it once a frame.
+        # Our stream orders everything, and the runner waits for it once a frame.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self.device: str = kind
         self.fallback_reason: str | None = None
@@ -69,7 +69,7 @@ class OnnxOnGpu:
         binding = self._open_session().io_binding()
         try:
             binding.bind_input(self._input, *self._place(self._input, addresses))
-            for name in _OUTPUTS:
+            for name in self._outputs:
                 binding.bind_output(name, *self._place(name, addresses))
         except Exception as error:
             raise DeviceError(f"ONNX Runtime refuses the GPU memory: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Runs an engine of TensorRT or TensorRT-RTX over memory of the device path."""
+"""Runs an engine of TensorRT or TensorRT-RTX over memory of the GPU runner."""
 
 from __future__ import annotations
 

@@ -113,10 +113,10 @@ class DeviceResult:
         self.categories: tuple[str, ...] = reader.categories
         self.colors: tuple[tuple[int, int, int], ...] = reader.colors
         self.color: ColorOrder = result.color
-        self.labels = DeviceArray(reader, gpu, result, result.plan.labels)
-        self.probabilities = DeviceArray(reader, gpu, result, result.plan.planes)
-        self.confidence = self._array(result.plan.confidence)
-        self.picture = self._array(result.plan.picture)
+        self.labels = DeviceArray(reader, gpu, result, result.layout.labels)
+        self.probabilities = DeviceArray(reader, gpu, result, result.layout.planes)
+        self.confidence = self._array(result.layout.confidence)
+        self.picture = self._array(result.layout.picture)
 
     def synchronize(self) -> None:
         """Wait until the result is there.

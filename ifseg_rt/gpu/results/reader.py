@@ -27,14 +27,14 @@ class DeviceMemoryResult:
 
     Attributes:
         memory: the allocation.
-        plan: what lies where in it.
+        layout: what lies where in it.
         color: channel order of the frame.
         blocks: host memory for results of this size.
         is_valid: ``False`` once a later frame has taken the memory.
     """
 
     memory: Memory
-    plan: ResultLayout
+    layout: ResultLayout
     color: ColorOrder
     blocks: BlockPool
     is_valid: Callable[[], bool]
@@ -60,7 +60,7 @@ class ResultReader:
 
     Args:
         gpu: where the results are.
-        lock: of the path that writes them.
+        lock: of the runner that writes them.
         device: what runs the network, for messages.
         categories: names in label order, of every result.
         colors: RGB colour (0..255) of every category.
@@ -91,14 +91,14 @@ class ResultReader:
         with self._reading(result):
             with device_errors("copying the result"):
                 block = result.blocks.take()
-                self._gpu.copy(block.address, result.memory.address, result.plan.size)
+                self._gpu.copy(block.address, result.memory.address, result.layout.size)
                 self._gpu.synchronize()
-            return self.result_in(block, result.plan, result.color, {})
+            return self.result_in(block, result.layout, result.color, {})
 
     def finish(self, result: DeviceMemoryResult) -> None:
         """Wait for a result and check it; errors as for :meth:`fetch`."""
         with self._reading(result):
-            flags = result.plan.flags
+            flags = result.layout.flags
             with device_errors("waiting for the result"):
                 if self._flags is None:
                     self._flags = self._gpu.allocate_pinned(flags.size)
@@ -111,8 +111,8 @@ class ResultReader:
         """Copy a result to GPU memory of its own; errors as for :meth:`fetch`."""
         with self._reading(result):
             with device_errors("copying the result on the GPU"):
-                memory = self._gpu.allocate(result.plan.size)
-                self._gpu.copy(memory.address, result.memory.address, result.plan.size)
+                memory = self._gpu.allocate(result.layout.size)
+                self._gpu.copy(memory.address, result.memory.address, result.layout.size)
             return memory
 
     def hand_over(
@@ -150,7 +150,7 @@ class ResultReader:
 
     @contextmanager
     def _reading(self, result: DeviceMemoryResult) -> Iterator[None]:
-        # Also after the path was closed: copies of results outlive it.
+        # Also after the runner was closed: copies of results outlive it.
         with self._lock:
             result.require_valid()
             with self._gpu.current():

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ifseg_rt.cache import file_lock, replace_file
-from ifseg_rt.machine import Gpu
+from ifseg_rt.machine import GpuFacts
 from ifseg_rt.tensorrt.installed import TensorRt
 
 _LOG = logging.getLogger(__name__)
 
 
-def cache_file(folder: Path, tensorrt: TensorRt, gpu: Gpu) -> Path:
+def cache_file(folder: Path, tensorrt: TensorRt, gpu: GpuFacts) -> Path:
     """Where the timings of one version on one kind of GPU lie."""
     device = re.sub(r"[^A-Za-z0-9]+", "-", gpu.name).strip("-")
     return folder / f"{tensorrt.name}-{tensorrt.version}-{device}-sm{gpu.compute_capability}.timing"

@@ -13,13 +13,15 @@ import torch
 from export.frozen.precision import Precision, WideLayerNorm
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import default_opset, write_onnx
-from export.parity.graph import RELATIVE_TOLERANCE, ParityReport, measure_parity
+from export.parity.comparison import RELATIVE_TOLERANCE
+from export.parity.graph import ParityReport, measure_parity
 from export.pictures import textured_picture
 from export.products.onnx_model import export_model
 from export.settings import ExportSettings
 from export.sidecar import preprocess_of
 from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.errors import ExportError, UsageError
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 SIZE = (96, 128)
@@ -49,8 +51,8 @@ def test_the_error_is_of_the_order_of_the_type(
 
 
 @pytest.mark.parametrize("precision", LOW)
-def test_types_in_the_graph(micro_like: IFSegModel, tmp_path: Path, precision: Precision) -> None:
-    frozen = FrozenSegmenter(micro_like, SIZE, precision=precision, biases="tables")
+def test_types_in_the_graph(micro_like: LoadedModel[IFSegModel], tmp_path: Path, precision: Precision) -> None:
+    frozen = FrozenSegmenter(micro_like.module, SIZE, precision=precision, biases="tables")
     path = tmp_path / "model.onnx"
     write_onnx(frozen, path, opset=default_opset(precision))
     graph = onnx.shape_inference.infer_shapes(onnx.load(path), strict_mode=True).graph
@@ -70,9 +72,9 @@ def test_types_in_the_graph(micro_like: IFSegModel, tmp_path: Path, precision: P
     assert not rows, "no large constant stays in float32"
 
 
-def test_float32_is_not_touched_by_any_cast(ofa_like: IFSegModel, tmp_path: Path) -> None:
+def test_float32_is_not_touched_by_any_cast(ofa_like: LoadedModel[IFSegModel], tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    write_onnx(FrozenSegmenter(ofa_like, SIZE), path)
+    write_onnx(FrozenSegmenter(ofa_like.module, SIZE), path)
     floats = [
         node
         for node in onnx.load(path).graph.node
@@ -91,25 +93,36 @@ def test_norms_read_any_type_and_keep_float32_weights(noise: Callable[..., torch
 
 
 @pytest.mark.parametrize("precision", LOW)
-def test_parity_is_measured_and_bounded(smallest: IFSegModel, tmp_path: Path, precision: Precision) -> None:
-    frozen = FrozenSegmenter(smallest, SIZE, precision=precision)
+def test_parity_is_measured_and_bounded(
+    smallest: LoadedModel[IFSegModel], tmp_path: Path, precision: Precision
+) -> None:
+    frozen = FrozenSegmenter(smallest.module, SIZE, precision=precision)
     path = tmp_path / "model.onnx"
     write_onnx(frozen, path, opset=default_opset(precision))
-    report = report_of(smallest, frozen, path)
+    report = report_of(smallest.module, frozen, path)
     report.check()
     assert report.computed_by == ("torch" if precision == "bf16" else "onnxruntime")
     assert 0 < report.relative_logit_error <= RELATIVE_TOLERANCE[precision]
     assert report.decided_agreement == 1.0
 
-    broken = FrozenSegmenter(smallest, SIZE, precision=precision)
+    broken = FrozenSegmenter(smallest.module, SIZE, precision=precision)
     broken.categories.mul_(-1)
     write_onnx(broken, path, opset=default_opset(precision))
     with pytest.raises(ExportError, match=f"the {precision} graph does not compute the same"):
-        report_of(smallest, broken, path).check()
+        report_of(smallest.module, broken, path).check()
 
 
 def test_labels_of_decided_patches_are_checked_on_their_own() -> None:
-    good = ParityReport(0.05, 0.99, 0.99, ("a", 0.9), ("sky", 0.9), 3, "fp16", "onnxruntime", 0.002, 1.0)
+    good = ParityReport(
+        max_logit_difference=0.05,
+        label_agreement=0.99,
+        label_agreement_unrefined=0.99,
+        worst_picture=("a", 0.9),
+        worst_class=("sky", 0.9),
+        pictures=3,
+        precision="fp16",
+        relative_logit_error=0.002,
+    )
     good.check()
     fields = {**good.to_dict(), "decided_agreement": 0.99}
     with pytest.raises(ExportError, match="clear winner 99"):
@@ -119,7 +132,9 @@ def test_labels_of_decided_patches_are_checked_on_their_own() -> None:
             ParityReport(**{**good.to_dict(), "relative_logit_error": wrong}).check()
 
 
-def test_sidecar_names_the_precision_and_the_run_time_reads_it(smallest: IFSegModel, tmp_path: Path) -> None:
+def test_sidecar_names_the_precision_and_the_run_time_reads_it(
+    smallest: LoadedModel[IFSegModel], tmp_path: Path
+) -> None:
     from ifseg_rt import Segmenter
 
     path = tmp_path / "half.onnx"
@@ -142,9 +157,11 @@ def test_settings_that_cannot_be_meant(settings: ExportSettings) -> None:
         settings.check()
 
 
-def test_one_category_has_no_spread_to_compare_with(make_model: Callable[..., IFSegModel], tmp_path: Path) -> None:
+def test_one_category_has_no_spread_to_compare_with(
+    make_model: Callable[..., LoadedModel[IFSegModel]], tmp_path: Path
+) -> None:
     model = make_model(name="one", encoder_layers=1, decoder_layers=1)
-    model.set_vocabulary([0, 20, 2], [[[20]]])
+    model.module.set_vocabulary([0, 20, 2], [[[20]]])
     exported = export_model(
         model, tmp_path / "one.onnx", ExportSettings(size=SIZE, precision="fp16"), categories=["sky"]
     )

@@ -19,12 +19,14 @@ from export import to_onnx
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.dynamic_int8 import LARGEST_WEIGHT, quantise_linears, quantise_weights
 from export.graph.writer import FUSED_OPSET, default_opset, write_onnx
-from export.parity.graph import RELATIVE_TOLERANCE, ParityReport
+from export.parity.comparison import RELATIVE_TOLERANCE
+from export.parity.graph import ParityReport
 from export.pictures import textured_picture
 from export.products.onnx_model import export_model
 from export.settings import ExportSettings
 from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.errors import ExportError, UsageError
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 SIZE = (96, 128)
@@ -47,9 +49,9 @@ def written(model: IFSegModel, path: Path, frozen: FrozenSegmenter | None = None
 
 
 @pytest.fixture(scope="module")
-def micro_int8(micro_like: IFSegModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    frozen = FrozenSegmenter(micro_like, SIZE, precision="int8", attention="fused")
-    return written(micro_like, tmp_path_factory.mktemp("int8") / "model.onnx", frozen)
+def micro_int8(micro_like: LoadedModel[IFSegModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    frozen = FrozenSegmenter(micro_like.module, SIZE, precision="int8", attention="fused")
+    return written(micro_like.module, tmp_path_factory.mktemp("int8") / "model.onnx", frozen)
 
 
 def test_weights_use_seven_bits_and_a_scale_per_output() -> None:
@@ -64,7 +66,7 @@ def test_weights_use_seven_bits_and_a_scale_per_output() -> None:
     assert 2 * 255 * LARGEST_WEIGHT < 2**15
 
 
-def test_which_layers_are_integers(micro_int8: Path, micro_like: IFSegModel, tmp_path: Path) -> None:
+def test_which_layers_are_integers(micro_int8: Path, micro_like: LoadedModel[IFSegModel], tmp_path: Path) -> None:
     graph = onnx.load(micro_int8).graph
     operators = Counter(node.op_type for node in graph.node)
     # Two encoder layers of 6, two decoder layers of 10, the projection; the neck and the categories stay as they are.
@@ -103,10 +105,10 @@ def test_error_and_neighbours(
 
 
 def test_fused_attention_is_the_same_attention(
-    ofa_like: IFSegModel, noise: Callable[..., torch.Tensor], tmp_path: Path
+    ofa_like: LoadedModel[IFSegModel], noise: Callable[..., torch.Tensor], tmp_path: Path
 ) -> None:
-    frozen = FrozenSegmenter(ofa_like, (192, 256), batch=2, attention="fused")
-    path = written(ofa_like, tmp_path / "model.onnx", frozen)
+    frozen = FrozenSegmenter(ofa_like.module, (192, 256), batch=2, attention="fused")
+    path = written(ofa_like.module, tmp_path / "model.onnx", frozen)
     assert onnx.load(path).opset_import[0].version == FUSED_OPSET
     image = noise((192, 256), batch=2)
     with torch.no_grad():
@@ -135,7 +137,9 @@ def test_command_and_run_time(
         assert segmenter(textured_picture(60, 80, seed=0)).labels.shape == (60, 80)
 
 
-def test_a_broken_one_is_refused(smallest: IFSegModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_one_is_refused(
+    smallest: LoadedModel[IFSegModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         "export.graph.dynamic_int8.quantise_weights",
         lambda w: (np.zeros(w.shape[::-1], np.int8), np.ones(len(w), np.float32)),
@@ -145,7 +149,7 @@ def test_a_broken_one_is_refused(smallest: IFSegModel, tmp_path: Path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
-def test_golden_model_keeps_its_labels(mini: IFSegModel, tmp_path: Path) -> None:
+def test_golden_model_keeps_its_labels(mini: LoadedModel[IFSegModel], tmp_path: Path) -> None:
     report = export_model(mini, tmp_path / "model.onnx", ExportSettings(size=(256, 256), precision="int8")).report
     assert isinstance(report, ParityReport)
     assert min(report.label_agreement, report.label_agreement_unrefined) >= 0.98

@@ -16,18 +16,19 @@ from onnx import numpy_helper
 from export.calibration import input_ranges
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import write_onnx
-from export.parity.graph import RELATIVE_TOLERANCE
+from export.parity.comparison import RELATIVE_TOLERANCE
 from export.pictures import calibration_pictures, textured_picture
 from export.products.onnx_model import Exported, export_model
 from export.settings import ExportSettings
 from ifseg_rt.errors import ExportError, SourceError, UsageError
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 SIZE = (96, 128)
 
 
 @pytest.fixture(scope="module")
-def exported(micro_like: IFSegModel, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(micro_like: LoadedModel[IFSegModel], tmp_path_factory: pytest.TempPathFactory) -> Exported:
     path = tmp_path_factory.mktemp("static") / "model.onnx"
     return export_model(micro_like, path, ExportSettings(size=SIZE, precision="int8_fp16", biases="tables"))
 
@@ -60,8 +61,10 @@ def test_the_cost_is_measured(exported: Exported) -> None:
     assert report.decided_agreement == 1.0
 
 
-def test_ranges_are_those_of_the_pictures(ofa_like: IFSegModel, noise: Callable[..., torch.Tensor]) -> None:
-    frozen = FrozenSegmenter(ofa_like, SIZE)
+def test_ranges_are_those_of_the_pictures(
+    ofa_like: LoadedModel[IFSegModel], noise: Callable[..., torch.Tensor]
+) -> None:
+    frozen = FrozenSegmenter(ofa_like.module, SIZE)
     dark, bright = noise(SIZE, seed=1) * 0.1, noise(SIZE, seed=2)
     both = input_ranges(frozen, [dark, bright])
     each = [input_ranges(frozen, [image]) for image in (dark, bright)]
@@ -70,9 +73,9 @@ def test_ranges_are_those_of_the_pictures(ofa_like: IFSegModel, noise: Callable[
     assert not any(layer._forward_pre_hooks for layer in frozen.modules())
 
 
-def test_a_layer_without_a_range_is_refused(smallest: IFSegModel, tmp_path: Path) -> None:
+def test_a_layer_without_a_range_is_refused(smallest: LoadedModel[IFSegModel], tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="has no range"):
-        write_onnx(FrozenSegmenter(smallest, SIZE, precision="int8_fp16"), tmp_path / "model.onnx")
+        write_onnx(FrozenSegmenter(smallest.module, SIZE, precision="int8_fp16"), tmp_path / "model.onnx")
 
 
 def test_calibration_pictures(tmp_path: Path) -> None:

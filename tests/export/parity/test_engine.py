@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from export.freeze_model import freeze_model
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import write_onnx
+from export.parity.comparison import RELATIVE_TOLERANCE, ParityError
 from export.parity.divergence import (
     explain_divergence,
     first_divergence,
@@ -23,20 +24,20 @@ from export.parity.divergence import (
     module_activations,
 )
 from export.parity.engine import EngineReport, Runner, Scores, compare_engine, run_model, run_module, why_not_compared
-from export.parity.graph import RELATIVE_TOLERANCE, ParityError
 from export.pictures import Picture, textured_picture
 from export.products.onnx_model import export_model
 from export.settings import ExportSettings
 from export.sidecar import preprocess_of
 from ifseg_rt.artifact.sidecar import file_record
-from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.machine import GpuFacts, Machine
 from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.schema import EngineArtifact, EngineBuild, EngineParity
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 SIZE = (64, 96)
 NAMES = ("sky", "road", "tree", "car")
-GPU = Gpu("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0")
+GPU = GpuFacts("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0")
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +46,15 @@ def pictures() -> list[Picture]:
 
 
 @pytest.fixture(scope="module")
-def exported(smallest: IFSegModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(smallest: LoadedModel[IFSegModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
     export_model(smallest, path, ExportSettings(size=SIZE, precision="fp16", biases="tables"))
     return path
 
 
 @pytest.fixture(scope="module")
-def in_torch(smallest: IFSegModel) -> Runner:
-    return run_module(FrozenSegmenter(smallest, SIZE), preprocess_of(smallest.config, SIZE))
+def in_torch(smallest: LoadedModel[IFSegModel]) -> Runner:
+    return run_module(FrozenSegmenter(smallest.module, SIZE), preprocess_of(smallest.module.config, SIZE))
 
 
 def compare(found: Runner, expected: Runner, pictures: list[Picture]) -> EngineReport:
@@ -139,9 +140,9 @@ def spoil(path: Path, layer: str, factor: float) -> None:
     "layer", ["encoder_layers.1.attention.out", "decoder_layers.0.feed_forward.steps.1", "project"]
 )
 def test_a_corrupted_layer_is_named(
-    make_model: Callable[..., IFSegModel], tmp_path: Path, noise: Callable[..., torch.Tensor], layer: str
+    make_model: Callable[..., LoadedModel[IFSegModel]], tmp_path: Path, noise: Callable[..., torch.Tensor], layer: str
 ) -> None:
-    model = make_model(name="two", encoder_layers=2, decoder_layers=1)
+    model = make_model(name="two", encoder_layers=2, decoder_layers=1).module
     image = noise(SIZE).numpy()
     low, path = FrozenSegmenter(model, SIZE, biases="tables", precision="fp16"), tmp_path / "model.onnx"
     write_onnx(low, path)
@@ -165,18 +166,20 @@ def test_a_corrupted_layer_is_named(
 
 
 def test_layers_in_integers_are_looked_at(
-    smallest: IFSegModel, tmp_path: Path, noise: Callable[..., torch.Tensor]
+    smallest: LoadedModel[IFSegModel], tmp_path: Path, noise: Callable[..., torch.Tensor]
 ) -> None:
     image = noise(SIZE).numpy()
     path = tmp_path / "model.onnx"
-    write_onnx(freeze_model(smallest, ExportSettings(size=SIZE, precision="int8_fp16")), path)
+    write_onnx(freeze_model(smallest.module, ExportSettings(size=SIZE, precision="int8_fp16")), path)
     found = graph_activations(path, image)
-    expected = module_activations(FrozenSegmenter(smallest, SIZE), image)
+    expected = module_activations(FrozenSegmenter(smallest.module, SIZE), image)
     assert found.keys() == expected.keys()
     assert first_divergence(expected, found, 1e-4).before == 0
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8_fp16"])
-def test_a_sound_model_is_explained_as_such(smallest: IFSegModel, pictures: list[Picture], precision: str) -> None:
-    found = explain_divergence(smallest, ExportSettings(size=SIZE, precision=precision), pictures[0])
+def test_a_sound_model_is_explained_as_such(
+    smallest: LoadedModel[IFSegModel], pictures: list[Picture], precision: str
+) -> None:
+    found = explain_divergence(smallest.module, ExportSettings(size=SIZE, precision=precision), pictures[0])
     assert 0 < found.error < found.tolerance

@@ -15,16 +15,24 @@ from export.parity.graph import ParityReport, measure_parity
 from export.pictures import parity_pictures, textured_picture
 from export.sidecar import category_records, preprocess_of
 from ifseg_rt.errors import ExportError, SourceError, VocabularyError
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 SIZE = (96, 128)
-GOOD = ParityReport(1e-5, 1.0, 1.0, ("a.jpg", 1.0), ("sky", 1.0), 3)
+GOOD = ParityReport(
+    max_logit_difference=1e-5,
+    label_agreement=1.0,
+    label_agreement_unrefined=1.0,
+    worst_picture=("a.jpg", 1.0),
+    worst_class=("sky", 1.0),
+    pictures=3,
+)
 
 
 @pytest.fixture(scope="module")
-def graph(smallest: IFSegModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[FrozenSegmenter, Path]:
+def graph(smallest: LoadedModel[IFSegModel], tmp_path_factory: pytest.TempPathFactory) -> tuple[FrozenSegmenter, Path]:
     path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    frozen = FrozenSegmenter(smallest, SIZE, batch=2)
+    frozen = FrozenSegmenter(smallest.module, SIZE, batch=2)
     write_onnx(frozen, path)
     return frozen, path
 
@@ -35,16 +43,16 @@ def compare(model: IFSegModel, graph: tuple[FrozenSegmenter, Path]) -> ParityRep
     return measure_parity(model, graph[0], graph[1], preprocess_of(model.config, SIZE), pictures, names)
 
 
-def test_the_same_model_agrees(smallest: IFSegModel, graph: tuple[FrozenSegmenter, Path]) -> None:
-    report = compare(smallest, graph)
+def test_the_same_model_agrees(smallest: LoadedModel[IFSegModel], graph: tuple[FrozenSegmenter, Path]) -> None:
+    report = compare(smallest.module, graph)
     report.check()
     assert report.pictures == 3
     assert report.label_agreement == pytest.approx(1.0)
-    assert report.record().pictures == 3
+    assert report.parity.pictures == 3
 
 
 def test_every_picture_is_compared(
-    smallest: IFSegModel, graph: tuple[FrozenSegmenter, Path], monkeypatch: pytest.MonkeyPatch
+    smallest: LoadedModel[IFSegModel], graph: tuple[FrozenSegmenter, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[np.ndarray] = []
     run_graph = parity._run_graph
@@ -54,12 +62,12 @@ def test_every_picture_is_compared(
         return run_graph(path, batch, inputs)
 
     monkeypatch.setattr(parity, "_run_graph", record)
-    compare(smallest, graph)
+    compare(smallest.module, graph)
     assert len(np.unique(seen[0].reshape(3, -1), axis=0)) == 3
 
 
-def test_another_model_is_noticed(smallest: IFSegModel, graph: tuple[FrozenSegmenter, Path]) -> None:
-    other = copy.deepcopy(smallest)
+def test_another_model_is_noticed(smallest: LoadedModel[IFSegModel], graph: tuple[FrozenSegmenter, Path]) -> None:
+    other = copy.deepcopy(smallest).module
     other.category_embedding = other.category_embedding.flip(0)
     report = compare(other, graph)
     assert report.label_agreement < 0.5
@@ -105,9 +113,8 @@ def test_shipped_and_own_pictures(tmp_path: Path) -> None:
         parity_pictures(tmp_path)
 
 
-def test_names_must_fit_the_categories(smallest: IFSegModel) -> None:
-    nameless = copy.copy(smallest)
-    del nameless.vocabulary
+def test_names_must_fit_the_categories(smallest: LoadedModel[IFSegModel]) -> None:
+    nameless = LoadedModel(smallest.module)
     with pytest.raises(VocabularyError, match="does not know the names"):
         category_records(nameless, None)
     with pytest.raises(VocabularyError, match="4 categories, but 2 names"):

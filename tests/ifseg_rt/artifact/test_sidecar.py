@@ -60,7 +60,7 @@ def test_missing_sidecar(own_model: Path) -> None:
         ("[1]", "found a JSON list"),
         ('{"name": "yolo"}', "is not the sidecar of a model"),
         ('{"kind": "ifseg-rt-artifact"}', "schema version None"),
-        ('{"kind": "ifseg-rt-artifact", "schema_version": 2}', "schema version 2; this build reads version 1"),
+        ('{"kind": "ifseg-rt-artifact", "schema_version": 3}', "schema version 3; this build reads versions 1 to 2"),
     ],
 )
 def test_foreign_sidecar(own_model: Path, text: str, reason: str) -> None:

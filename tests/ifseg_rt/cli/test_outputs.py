@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ifseg_rt import read_labels
 from ifseg_rt.sources import camera
 
 
@@ -25,7 +26,7 @@ def test_one_picture_goes_to_the_default_folder(run: Any, pictures: Path, scene:
     assert line["size"] == {"width": 180, "height": 120}
     assert list(line["shares"].values()) == sorted(line["shares"].values(), reverse=True)
     assert {"read", "preprocess", "inference", "upsampling", "draw", "write", "total"} <= set(line["timings_ms"])
-    labels = cv2.imread(line["outputs"]["labels"], cv2.IMREAD_UNCHANGED)
+    labels = read_labels(line["outputs"]["labels"])
     assert labels.shape == (120, 180)
     assert [labels[60, x] for x in (10, 90, 170)] == [0, 1, 2]
     assert cv2.imread(line["outputs"]["overlay"]).shape == scene.shape
@@ -48,7 +49,7 @@ def test_folder_with_a_corrupt_picture(run: Any, pictures: Path) -> None:
     assert [Path(line["source"]).name for line in lines] == ["one.png", "two.png"]
     assert "broken.jpg is not a readable picture" in err
     assert "error: 1 of 3 sources failed" in err
-    assert "skipped 1 file: not pictures or videos" in err
+    assert "readme.txt" in err
     assert sorted(path.name for path in Path("out").iterdir()) == [
         "one_labels.png",
         "one_overlay.jpg",
@@ -125,12 +126,18 @@ def test_camera_without_output_saves_nothing_and_says_so(run: Any, monkeypatch: 
 
 
 def test_camera_unplugged_finishes_the_recording(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera, "_open_capture", lambda device: FakeCamera(4))
-    monkeypatch.setattr(camera, "_PATIENCE", 0.05)
-    code, lines, err = run("--camera", "0", "-o", "cam.mp4")
+    cameras = iter([4, 0, 9, 0, 0, 0])
+    monkeypatch.setattr(camera, "_open_capture", lambda device: FakeCamera(next(cameras)))
+    limits = ("--read-timeout", "0.2", "--open-timeout", "0.1", "--max-retries", "2")
+    code, lines, err = run("--camera", "0", "-o", "cam.mp4", *limits)
     assert code == 3
-    assert "error: camera 0 stopped delivering frames" in err
-    assert cv2.VideoCapture("cam.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == len(lines) > 0
+    frames = [line for line in lines if "event" not in line]
+    assert [line["event"] for line in lines if "event" in line] == ["lost", "reconnected", "lost", "failed"]
+    assert {line["connection"] for line in frames} == {1, 2}
+    numbers = [line["frame"] for line in frames]
+    assert numbers == sorted(set(numbers))
+    assert "gave up after 2 attempts" in err
+    assert cv2.VideoCapture("cam.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == len(frames) > 4
 
 
 def test_refinement_options_change_the_result(run: Any, tmp_path: Path) -> None:

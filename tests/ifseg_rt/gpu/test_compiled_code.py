@@ -11,11 +11,11 @@ import pytest
 from filelock import FileLock
 
 from ifseg_rt.backends.tensorrt import rtx_cache
-from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.machine import GpuFacts, Machine
 
 
 def checked(name: str = "NVIDIA GeForce RTX 3060", sha256: str = "ab" * 32, version: str = "1.7.1.116") -> Any:
-    gpu = Gpu(name, "8.6", 1 << 30, "13.0")
+    gpu = GpuFacts(name, "8.6", 1 << 30, "13.0")
     return SimpleNamespace(
         machine=Machine("linux-x86_64", gpu),
         tensorrt=SimpleNamespace(name="tensorrt_rtx", version=version),
@@ -43,15 +43,18 @@ def test_one_file_per_version_gpu_and_engine(own_cache: Path) -> None:
 
 
 class Cache:
-    def __init__(self, content: bytes) -> None:
-        self.content = content
+    """Behaves as TensorRT-RTX documents its IRuntimeCache."""
+
+    def __init__(self, content: bytes = b"", accepts: bool = True) -> None:
+        self.content, self.accepts = content, accepts
+
+    def deserialize(self, blob: bytes) -> bool:
+        if self.accepts:
+            self.content = bytes(blob)
+        return self.accepts
 
     def serialize(self) -> bytes:
         return self.content
-
-    def deserialize(self, blob: bytes) -> bool:
-        self.content = bytes(blob)
-        return True
 
 
 def test_many_writers_leave_one_whole_file(own_cache: Path) -> None:
@@ -111,3 +114,42 @@ def test_the_real_buffer_of_tensorrt_is_readable() -> None:
     network.mark_output(network.add_identity(image).get_output(0))
     memory = builder.build_serialized_network(network, builder.create_builder_config())
     assert len(bytes(memoryview(memory))) == memory.nbytes > 0
+
+
+def test_compiled_code_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "code.bin"
+    cache = Cache()
+    assert rtx_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: cache), path) == (cache, b"")
+    cache.content = b"compiled"
+    assert rtx_cache.store(cache, path, b"") == b"compiled"
+    later = Cache()
+    assert rtx_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: later), path) == (later, b"compiled")
+    assert later.content == b"compiled"
+    foreign = Cache(accepts=False)
+    assert rtx_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: foreign), path) == (foreign, b"")
+    assert rtx_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: None), path) == (None, b"")
+    before = path.stat().st_mtime_ns
+    assert rtx_cache.store(later, path, b"compiled") == b"compiled"
+    assert path.stat().st_mtime_ns == before, "what is known is not written again"
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "code.bin"
+    cache = Cache(b"compiled")
+    assert rtx_cache.store(cache, path, b"") == b""
+    assert rtx_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: cache), path) == (cache, b"")
+
+
+def test_old_code_goes(tmp_path: Path) -> None:
+    import os
+
+    for index in range(40):
+        path = tmp_path / f"{index:02}.bin"
+        path.write_bytes(b"x")
+        os.utime(path, (index, index))
+    rtx_cache.store(Cache(b"new"), tmp_path / "new.bin", b"")
+    left = sorted(path.name for path in tmp_path.glob("*.bin"))
+    assert len(left) == 32
+    assert {"new.bin", "39.bin"} <= set(left)
+    assert "00.bin" not in left

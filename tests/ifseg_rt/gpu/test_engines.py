@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from ifseg_rt.backends.tensorrt import shared_engines as engines
 from ifseg_rt.backends.tensorrt.gpu_network import TensorRtOnGpu
 from ifseg_rt.backends.tensorrt.shared_engines import SharedEngine, shared_engine
 from ifseg_rt.errors import ArtifactError, DeviceError
-from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.machine import GpuFacts, Machine
 from ifseg_rt.tensorrt.logger import Messages
 
 INPUTS = (TensorSpec("image", "float32", (1, 3, 64, 96)),)
@@ -125,7 +126,7 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
         name = "tensorrt_rtx" if rtx else "tensorrt"
         checked = SimpleNamespace(
             path=tmp_path / "model.engine",
-            machine=Machine("linux-x86_64", Gpu("RTX", "8.6", 1 << 30, "13.0")),
+            machine=Machine("linux-x86_64", GpuFacts("RTX", "8.6", 1 << 30, "13.0")),
             tensorrt=SimpleNamespace(name=name, title="TensorRT 1", version="1", module=module),
             artifact=SimpleNamespace(engine=SimpleNamespace(sha256=sha256), inputs=INPUTS, outputs=OUTPUTS),
         )
@@ -146,9 +147,10 @@ def test_one_engine_serves_all_segmenters_of_its_file(load: Any) -> None:
     assert (len(found), len(set(map(id, found)))) == (8, 1)
     assert shared_engine(other, 0) is not found[0]
     assert shared_engine(checked, 1) is not found[0]
+    kept = weakref.ref(found[0])
     found.clear()
     gc.collect()
-    assert not [key for key in engines._engines if key[1] == "ab" * 32], "it goes with its last segmenter"
+    assert kept() is None, "it goes with its last segmenter"
 
 
 def test_an_engine_that_is_not_its_sidecars(load: Any) -> None:
@@ -274,6 +276,7 @@ def test_a_second_context_that_cannot_be_made_leaves_the_first(load: Any) -> Non
 def test_closing_writes_what_was_compiled_and_lets_go(load: Any, tmp_path: Path) -> None:
     checked, engine = load()
     network = TensorRtOnGpu(shared_engine(checked, 0), STREAM)
+    kept = weakref.ref(shared_engine(checked, 0))
     network.bind(ADDRESSES)
     engine.compiled.serialize = lambda: b"compiled while running"
     network.close()
@@ -282,7 +285,7 @@ def test_closing_writes_what_was_compiled_and_lets_go(load: Any, tmp_path: Path)
     with pytest.raises(DeviceError, match="was closed"):
         network.enqueue()
     gc.collect()
-    assert not [key for key in engines._engines if key[1] == "ab" * 32]
+    assert kept() is None
 
 
 def test_contexts_go_before_their_engine(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from ctypes.util import find_library
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ifseg_rt.gpu.device import Gpu
+from ifseg_rt.errors import DeviceError
+from ifseg_rt.gpu.device import Gpu, timing_options
 
 
 def takes(function: Callable[..., Any], *positional: object, **named: object) -> None:
@@ -135,29 +137,32 @@ def test_onnx_runtime() -> None:
     assert hasattr(options, "only_execute_path_to_fetches")
 
 
-def test_onnx_runtime_says_where_nodes_run(open_device: Any) -> None:
+def test_onnx_runtime_says_where_nodes_run(open_gpu_runner: Any) -> None:
     """With the option that our sessions are opened with."""
-    path, _, network = open_device()
-    if not hasattr(type(network._session), "get_provider_graph_assignment_info"):
+    path, _, network = open_gpu_runner()
+    if not hasattr(type(network.session), "get_provider_graph_assignment_info"):
         pytest.skip("this ONNX Runtime does not tell where nodes run")
     from ifseg_rt.backends.onnx_runtime.gpu_network import OnnxOnGpu
 
     assert "does not say where its nodes run" in str(OnnxOnGpu.why_not_recordable(network))
-    assert sum(len(part.get_nodes()) for part in network._session.get_provider_graph_assignment_info()) > 5
+    assert sum(len(part.get_nodes()) for part in network.session.get_provider_graph_assignment_info()) > 5
     path.close()
 
 
 def test_marks_with_a_cuda_core_before_1_0() -> None:
     """Whose events were told to keep time by another word."""
-    made: list[dict[str, bool]] = []
 
     class Options:
         def __init__(self, *, enable_timing: bool) -> None:
-            made.append({"enable_timing": enable_timing})
+            self.enable_timing = enable_timing
 
-    gpu: Any = Gpu.__new__(Gpu)
-    gpu._core = SimpleNamespace(EventOptions=Options)
-    gpu._device = SimpleNamespace(create_event=lambda options: "event")
-    gpu.stream = SimpleNamespace(record=lambda event: None)
-    assert gpu.mark() == "event"
-    assert made == [{"enable_timing": True}]
+    assert timing_options(SimpleNamespace(EventOptions=Options)).enable_timing is True
+
+
+def test_a_missing_driver_is_told_with_a_remedy() -> None:
+    pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
+    if find_library("cuda") is not None:
+        pytest.skip("this machine has the driver")
+    with pytest.raises(DeviceError, match="opening the GPU failed") as caught:
+        Gpu()
+    assert caught.value.hint == "install the NVIDIA driver; the .onnx model runs on the CPU"

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from ifseg_rt.artifact.sidecar import read_artifact
 from ifseg_rt.backends.onnx_runtime import session as onnx_session
 from ifseg_rt.backends.onnx_runtime.gpu_network import OnnxOnGpu
-from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, why_no_gpu
+from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, import_runtime, why_no_gpu
 
 
 def part(provider: str, nodes: int) -> SimpleNamespace:
@@ -19,13 +20,16 @@ def part(provider: str, nodes: int) -> SimpleNamespace:
 
 
 class Session:
-    """A session whose nodes lie where they are told to."""
+    """A session whose nodes lie where they are told to; for the rest the given one."""
 
-    def __init__(self, *parts: SimpleNamespace) -> None:
-        self._parts = parts
+    def __init__(self, real: Any, parts: list[SimpleNamespace]) -> None:
+        self._real, self._parts = real, parts
         self.runs = 0
 
-    def get_provider_graph_assignment_info(self) -> tuple[SimpleNamespace, ...]:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
         return self._parts
 
     def run_with_iobinding(self, binding: Any, options: Any) -> None:
@@ -34,12 +38,11 @@ class Session:
 
 @pytest.mark.parametrize(("parts", "runs"), [([part(CUDA, 9)], 2), ([part(CUDA, 9), part(CPU, 1)], 0), ([], 0)])
 def test_memory_of_the_second_run_is_taken_before_a_recording(
-    open_device: Callable[..., Any], parts: list[SimpleNamespace], runs: int
+    open_gpu_runner: Callable[..., Any], model_path: Path, parts: list[SimpleNamespace], runs: int
 ) -> None:
-    _path, _, network = open_device()
-    network._session = session = Session(*parts)
-    network.enqueue = lambda: OnnxOnGpu.enqueue(network)
-    assert (OnnxOnGpu.why_not_recordable(network) is None) == (runs > 0)
+    session = Session(open_gpu_runner()[2].session, parts)
+    network = OnnxOnGpu(import_runtime(), session, model_path, read_artifact(model_path), "cuda")
+    assert (network.why_not_recordable() is None) == (runs > 0)
     assert session.runs == runs
 
 

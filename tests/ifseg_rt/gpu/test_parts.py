@@ -1,9 +1,8 @@
-"""Decisions of the device path that need no GPU: layout, recording, lending, frames, errors, cached code."""
+"""Decisions of the GPU runner that need no GPU: layout, lending, frames, errors, providers."""
 
 from __future__ import annotations
 
 import gc
-import logging
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,14 +14,12 @@ import pytest
 from ifseg_rt.artifact.sidecar import TensorSpec, read_artifact
 from ifseg_rt.backends.onnx_runtime.gpu_network import why_not_all_on_gpu
 from ifseg_rt.backends.onnx_runtime.session import CPU, CUDA, TENSORRT, providers_for
-from ifseg_rt.backends.tensorrt import rtx_cache as runtime_cache
 from ifseg_rt.backends.tensorrt.shared_engines import tensor_problem
 from ifseg_rt.errors import ArtifactError, DeviceError, SourceError, UsageError
 from ifseg_rt.gpu.cuda_errors import device_errors, explain
 from ifseg_rt.gpu.foreign_frame import DeviceView, frame_of, is_on_device, stream_address
 from ifseg_rt.gpu.layout import lay_out_network, lay_out_result
 from ifseg_rt.gpu.memory import ALIGNMENT, Region
-from ifseg_rt.gpu.recording import GraphPolicy, Recorder
 from ifseg_rt.gpu.results.blocks import LENT_AT_MOST, BlockPool
 from ifseg_rt.options import Extras
 
@@ -57,37 +54,6 @@ def test_tensors_are_those_of_the_sidecar(model_path: Path) -> None:
     lacking = msgspec.structs.replace(artifact, outputs=artifact.outputs[:2])
     with pytest.raises(ArtifactError, match="has no neighbours"):
         lay_out_network(lacking)
-
-
-def test_second_frames_are_recorded() -> None:
-    policy = GraphPolicy()
-    assert policy.step("a") == "launch"
-    policy.launched("a")
-    assert (policy.step("a"), policy.step("b")) == ("record", "launch")
-    policy.recorded("a")
-    assert policy.step("a") == "replay"
-    policy.forget()
-    assert policy.step("a") == "launch"
-
-
-def test_a_frame_that_failed_is_not_recorded_next() -> None:
-    recorder = Recorder(lambda work: pytest.fail("recorded"), lambda: None, wanted=True)
-
-    def fails() -> None:
-        raise RuntimeError("x")
-
-    for _ in range(2):
-        with pytest.raises(RuntimeError):
-            recorder.run("a", fails)
-
-
-def test_recording_is_not_asked_about_when_unwanted(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        recorder = Recorder(lambda work: pytest.fail("recorded"), lambda: pytest.fail("asked"), wanted=False)
-        done: list[int] = []
-        for _ in range(3):
-            recorder.run("a", lambda: done.append(1))
-    assert (len(done), recorder.refusal, recorder.kept, caplog.records) == (3, None, 0, [])
 
 
 class Memory:
@@ -177,10 +143,9 @@ def test_what_counts_as_on_the_gpu() -> None:
                 raise self.kind
             return self.kind, 0
 
-    torch = pytest.importorskip("torch")
     assert is_on_device(SimpleNamespace(__cuda_array_interface__={}))
     assert [is_on_device(Dlpack(kind)) for kind in (2, 13, 1, 3, BufferError("x"))] == [True, True, False, False, False]
-    assert not any(map(is_on_device, (np.zeros(3), torch.zeros(3), None, "frame", 3)))
+    assert not any(map(is_on_device, (np.zeros(3), None, "frame", 3)))
 
 
 def test_streams_in_their_usual_guises() -> None:
@@ -251,57 +216,3 @@ def test_graphs_with_nodes_elsewhere_are_not_recorded() -> None:
     assert why_not_all_on_gpu({CUDA: 90, CPU: 2}) == "ONNX Runtime runs 2 on the CPU of 92 nodes"
     assert "does not say" in str(why_not_all_on_gpu({CPU: 2}))
     assert "does not say" in str(why_not_all_on_gpu({}))
-
-
-class Cache:
-    """Behaves as TensorRT-RTX documents its IRuntimeCache."""
-
-    def __init__(self, content: bytes = b"", accepts: bool = True) -> None:
-        self.content, self.accepts = content, accepts
-
-    def deserialize(self, blob: bytes) -> bool:
-        if self.accepts:
-            self.content = bytes(blob)
-        return self.accepts
-
-    def serialize(self) -> bytes:
-        return self.content
-
-
-def test_compiled_code_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "code.bin"
-    cache = Cache()
-    assert runtime_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: cache), path) == (cache, b"")
-    cache.content = b"compiled"
-    assert runtime_cache.store(cache, path, b"") == b"compiled"
-    later = Cache()
-    assert runtime_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: later), path) == (later, b"compiled")
-    assert later.content == b"compiled"
-    foreign = Cache(accepts=False)
-    assert runtime_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: foreign), path) == (foreign, b"")
-    assert runtime_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: None), path) == (None, b"")
-    before = path.stat().st_mtime_ns
-    assert runtime_cache.store(later, path, b"compiled") == b"compiled"
-    assert path.stat().st_mtime_ns == before, "what is known is not written again"
-
-
-def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    path = tmp_path / "file" / "code.bin"
-    cache = Cache(b"compiled")
-    assert runtime_cache.store(cache, path, b"") == b""
-    assert runtime_cache.open_cache(SimpleNamespace(create_runtime_cache=lambda: cache), path) == (cache, b"")
-
-
-def test_old_code_goes(tmp_path: Path) -> None:
-    import os
-
-    for index in range(40):
-        path = tmp_path / f"{index:02}.bin"
-        path.write_bytes(b"x")
-        os.utime(path, (index, index))
-    runtime_cache.store(Cache(b"new"), tmp_path / "new.bin", b"")
-    left = sorted(path.name for path in tmp_path.glob("*.bin"))
-    assert len(left) == 32
-    assert {"new.bin", "39.bin"} <= set(left)
-    assert "00.bin" not in left

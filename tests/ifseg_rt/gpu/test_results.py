@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ def picture(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (90, 130, 3), dtype=np.uint8)
 
 
-def test_nothing_waits_and_nothing_is_lost(open_device: Any, model_path: Path, on_gpu: Any) -> None:
-    path, gpu, _ = open_device()
+def test_nothing_waits_and_nothing_is_lost(open_gpu_runner: Any, model_path: Path, on_gpu: Any) -> None:
+    runner, gpu, _ = open_gpu_runner()
     for seed in range(4):
         frame = picture(seed)
-        result = path.run_on_device(on_gpu(frame) if seed % 2 else frame, "bgr", None)
+        result = runner.run_on_device(on_gpu(frame) if seed % 2 else frame, "bgr", None)
         assert gpu.queue, "the work is enqueued, not done"
         kept = result.copy()
         with Segmenter(model_path, threads=1, device="cpu") as segmenter:
@@ -32,34 +33,41 @@ def test_nothing_waits_and_nothing_is_lost(open_device: Any, model_path: Path, o
         np.testing.assert_allclose(on_host.probabilities, expected.probabilities, atol=1e-6)
         assert on_host.categories == expected.categories
         assert on_host.shares == expected.shares
-        path.run(picture(99), "bgr")
+        runner.run(picture(99), "bgr")
         np.testing.assert_array_equal(kept.to_host().labels, expected.labels)
 
 
-def test_staged_frames_are_not_overwritten_before_they_are_read(open_device: Any) -> None:
-    path, _, _ = open_device(cuda_graph=False)
-    first = path.run_on_device(picture(1), "bgr", None).copy()
-    second = path.run_on_device(picture(2), "bgr", None).copy()
-    np.testing.assert_array_equal(first.to_host().labels, path.run(picture(1), "bgr").labels)
-    np.testing.assert_array_equal(second.to_host().labels, path.run(picture(2), "bgr").labels)
+def test_staged_frames_are_not_overwritten_before_they_are_read(open_gpu_runner: Any) -> None:
+    runner, _, _ = open_gpu_runner(cuda_graph=False)
+    first = runner.run_on_device(picture(1), "bgr", None).copy()
+    second = runner.run_on_device(picture(2), "bgr", None).copy()
+    np.testing.assert_array_equal(first.to_host().labels, runner.run(picture(1), "bgr").labels)
+    np.testing.assert_array_equal(second.to_host().labels, runner.run(picture(2), "bgr").labels)
 
 
-def test_frames_live_until_the_gpu_has_read_them(open_device: Any, on_gpu: Any) -> None:
-    path, gpu, _ = open_device()
-    waits = 0
+def test_frames_live_until_the_gpu_has_read_them(open_gpu_runner: Any, on_gpu: Any) -> None:
+    runner, gpu, _ = open_gpu_runner()
+    frames: list[weakref.ref[Any]] = []
+    there: list[bool] = []
     for seed in range(20):
-        path.run_on_device(on_gpu(picture(seed)), "bgr", None)
-        waits += len(gpu.queue) < 3
-    assert len(path._held) <= 8
-    path.run(picture(0), "bgr")
-    assert not path._held
+        frame = on_gpu(picture(seed))
+        frames.append(weakref.ref(frame))
+        runner.run_on_device(frame, "bgr", None)
+        gpu.queue.append(lambda kept=frames[-1]: there.append(kept() is not None))
+    del frame
+    gc.collect()
+    assert 0 < sum(kept() is not None for kept in frames) <= 8
+    runner.run(picture(0), "bgr")
+    gc.collect()
+    assert there == [True] * 20
+    assert not any(kept() is not None for kept in frames)
 
 
-def test_stale_results_are_refused(open_device: Any) -> None:
-    path, _, _ = open_device()
-    result = path.run_on_device(picture(0), "bgr", None)
+def test_stale_results_are_refused(open_gpu_runner: Any) -> None:
+    runner, _, _ = open_gpu_runner()
+    result = runner.run_on_device(picture(0), "bgr", None)
     labels = result.labels
-    path.run(picture(1), "bgr")
+    runner.run(picture(1), "bgr")
     for use in (
         result.to_host,
         result.copy,
@@ -71,9 +79,9 @@ def test_stale_results_are_refused(open_device: Any) -> None:
             use()
 
 
-def test_the_protocols(open_device: Any) -> None:
-    path, gpu, _ = open_device()
-    result = path.run_on_device(picture(0), "bgr", None)
+def test_the_protocols(open_gpu_runner: Any) -> None:
+    runner, gpu, _ = open_gpu_runner()
+    result = runner.run_on_device(picture(0), "bgr", None)
     gpu.ordered.clear()
     interface = result.labels.__cuda_array_interface__
     assert gpu.ordered == [("lead", 0)]  # for readers that do not look at its stream
@@ -96,26 +104,26 @@ def test_the_protocols(open_device: Any) -> None:
         assert gpu.ordered == expected
 
 
-def test_the_callers_stream(open_device: Any) -> None:
-    path, gpu, _ = open_device()
+def test_the_callers_stream(open_gpu_runner: Any) -> None:
+    runner, gpu, _ = open_gpu_runner()
 
     class Stream:
         def __cuda_stream__(self) -> tuple[int, int]:
             return 0, 77
 
-    path.run_on_device(picture(0), "bgr", Stream())
+    runner.run_on_device(picture(0), "bgr", Stream())
     assert gpu.ordered == [("follow", 77), ("lead", 77)]
     with pytest.raises(UsageError, match="must be a CUDA stream"):
-        path.run_on_device(picture(0), "bgr", "fast")
+        runner.run_on_device(picture(0), "bgr", "fast")
 
 
-def test_frames_that_cannot_be_read_leave_the_last_result_valid(open_device: Any, on_gpu: Any) -> None:
-    path, _, _ = open_device()
-    result = path.run_on_device(picture(0), "bgr", None)
+def test_frames_that_cannot_be_read_leave_the_last_result_valid(open_gpu_runner: Any, on_gpu: Any) -> None:
+    runner, _, _ = open_gpu_runner()
+    result = runner.run_on_device(picture(0), "bgr", None)
     with pytest.raises(SourceError, match="GPU 1, the model on GPU 0"):
-        path.run_on_device(on_gpu(picture(1), device=1), "bgr", None)
+        runner.run_on_device(on_gpu(picture(1), device=1), "bgr", None)
     with pytest.raises(SourceError, match="H x W x 3"):
-        path.run_on_device(on_gpu(picture(1)[:, :, 0]), "bgr", None)
+        runner.run_on_device(on_gpu(picture(1)[:, :, 0]), "bgr", None)
     assert result.to_host().labels.shape == (90, 130)
 
 
@@ -128,17 +136,17 @@ def test_a_segmenter_on_the_host_says_why(model_path: Path, on_gpu: Any) -> None
 
 
 @pytest.mark.parametrize("asked", [{"copy": True}, {"dl_device": (1, 0)}, {"dl_device": (2, 1)}])
-def test_what_readers_cannot_have(open_device: Any, asked: dict[str, Any]) -> None:
-    path, _, _ = open_device()
-    result = path.run_on_device(picture(0), "bgr", None)
+def test_what_readers_cannot_have(open_gpu_runner: Any, asked: dict[str, Any]) -> None:
+    runner, _, _ = open_gpu_runner()
+    result = runner.run_on_device(picture(0), "bgr", None)
     result.labels.__dlpack__(stream=-1, max_version=(1, 0), dl_device=(2, 0), copy=False)
     with pytest.raises(BufferError, match="without a copy"):
         result.labels.__dlpack__(**asked)
 
 
-def test_a_result_given_back_as_a_frame_is_no_deadlock(open_device: Any) -> None:
-    path, gpu, _ = open_device()
-    result = path.run_on_device(picture(0), "bgr", None)
+def test_a_result_given_back_as_a_frame_is_no_deadlock(open_gpu_runner: Any) -> None:
+    runner, gpu, _ = open_gpu_runner()
+    result = runner.run_on_device(picture(0), "bgr", None)
     errors: list[BaseException] = []
 
     def view(frame: Any) -> Any:  # asks the owner for the memory, as cuda.core does
@@ -147,7 +155,7 @@ def test_a_result_given_back_as_a_frame_is_no_deadlock(open_device: Any) -> None
 
     def work() -> None:
         try:
-            path.run(result.probabilities, "bgr")
+            runner.run(result.probabilities, "bgr")
         except SourceError as error:
             errors.append(error)
 
@@ -159,7 +167,7 @@ def test_a_result_given_back_as_a_frame_is_no_deadlock(open_device: Any) -> None
     assert "float32 is no picture" in str(errors[0])
 
 
-def test_memory_that_its_owner_refuses_is_a_source_error(open_device: Any) -> None:
+def test_memory_that_its_owner_refuses_is_a_source_error(open_gpu_runner: Any) -> None:
     class Refusing:
         """As a tensor with a gradient does."""
 
@@ -167,39 +175,39 @@ def test_memory_that_its_owner_refuses_is_a_source_error(open_device: Any) -> No
         def __cuda_array_interface__(self) -> dict[str, Any]:
             raise RuntimeError("it requires a gradient, use .detach()")
 
-    path, gpu, _ = open_device()
+    runner, gpu, _ = open_gpu_runner()
     gpu.view = lambda frame: frame.__cuda_array_interface__
     with pytest.raises(SourceError, match="Refusing on the GPU cannot be read: it requires a gradient"):
-        path.run(Refusing(), "bgr")
+        runner.run(Refusing(), "bgr")
 
 
-def test_waiting_and_copying_to_the_host_allocate_nothing(open_device: Any) -> None:
-    path, gpu, _ = open_device()
-    path.run_on_device(picture(0), "bgr", None).synchronize()
-    path.run_on_device(picture(0), "bgr", None).to_host()
+def test_waiting_and_copying_to_the_host_allocate_nothing(open_gpu_runner: Any) -> None:
+    runner, gpu, _ = open_gpu_runner()
+    runner.run_on_device(picture(0), "bgr", None).synchronize()
+    runner.run_on_device(picture(0), "bgr", None).to_host()
     known = gpu.allocations
     for seed in range(8):
-        result = path.run_on_device(picture(seed), "bgr", None)
+        result = runner.run_on_device(picture(seed), "bgr", None)
         for _ in range(2):
             result.synchronize()
             assert result.to_host().labels.shape == (90, 130)
     assert gpu.allocations == known
 
 
-def test_results_on_the_host_are_the_callers_for_good(open_device: Any) -> None:
-    path, _, _ = open_device()
-    kept = [path.run_on_device(picture(seed), "bgr", None).to_host() for seed in range(9)]
+def test_results_on_the_host_are_the_callers_for_good(open_gpu_runner: Any) -> None:
+    runner, _, _ = open_gpu_runner()
+    kept = [runner.run_on_device(picture(seed), "bgr", None).to_host() for seed in range(9)]
     seen = [result.labels.copy() for result in kept]
-    copy = path.run_on_device(picture(3), "bgr", None).copy()
+    copy = runner.run_on_device(picture(3), "bgr", None).copy()
     for seed in range(20, 26):
-        path.run(picture(seed), "bgr")
-    path.run(np.zeros((33, 44, 3), np.uint8), "bgr")
-    late = copy.to_host()  # its size is no longer the path's
-    path.close()
+        runner.run(picture(seed), "bgr")
+    runner.run(np.zeros((33, 44, 3), np.uint8), "bgr")
+    late = copy.to_host()  # its size is no longer the runner's
+    runner.close()
     for _ in range(6):
         copy.synchronize()
         kept.append(copy.to_host())
-    del path, copy
+    del runner, copy
     gc.collect()
     for result, labels in zip(kept, [*seen, *[seen[3]] * 6], strict=True):
         np.testing.assert_array_equal(result.labels, labels)
@@ -207,9 +215,9 @@ def test_results_on_the_host_are_the_callers_for_good(open_device: Any) -> None:
     np.testing.assert_array_equal(late.labels, seen[3])
 
 
-def test_threads_may_read_results_while_others_call(open_device: Any) -> None:
-    path, _, _ = open_device()
-    copies = [path.run_on_device(picture(seed), "bgr", None).copy() for seed in range(3)]
+def test_threads_may_read_results_while_others_call(open_gpu_runner: Any) -> None:
+    runner, _, _ = open_gpu_runner()
+    copies = [runner.run_on_device(picture(seed), "bgr", None).copy() for seed in range(3)]
     expected = [copy.to_host().labels for copy in copies]
     wrong: list[int] = []
 
@@ -218,7 +226,7 @@ def test_threads_may_read_results_while_others_call(open_device: Any) -> None:
             chosen = (index + turn) % len(copies)
             copies[chosen].synchronize()
             found = copies[chosen].to_host().labels
-            also = path.run(picture(chosen), "bgr").labels
+            also = runner.run(picture(chosen), "bgr").labels
             wrong.extend([chosen] * (not all(np.array_equal(labels, expected[chosen]) for labels in (found, also))))
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(5)]

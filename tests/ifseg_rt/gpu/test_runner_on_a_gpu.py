@@ -1,4 +1,4 @@
-"""The device path on a real GPU without any run time for networks: only the driver, cuda-core and NVRTC are needed.
+"""The GPU runner on a real GPU without any run time for networks: only the driver, cuda-core and NVRTC are needed.
 
 The network's place is taken by copies within the GPU: its scores are the first numbers of the pre-processed frame. So
 every result can be computed on the host too, from pre-processing to labels, and everything can be recorded.
@@ -19,6 +19,7 @@ import pytest
 
 from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact
+from ifseg_rt.gpu.device import Gpu
 from ifseg_rt.gpu.runner import GpuRunner
 from ifseg_rt.host.preprocess import Preprocessor
 from ifseg_rt.host.refinement import refine, softmax
@@ -92,20 +93,23 @@ def probabilities_of(frame: np.ndarray, settings: tuple[int, int] | None) -> np.
 @pytest.fixture
 def open_runner() -> Iterator[Callable[..., GpuRunner]]:
     pytest.importorskip("cuda.core", reason="the kernels need cuda-core")
-    from ifseg_rt.gpu.device import Gpu
-
     opened: list[GpuRunner] = []
 
-    def make(settings: tuple[int, int] | None = (3, 25), extras: Extras | None = None, **options: Any) -> GpuRunner:
-        gpu = Gpu()
+    def make(
+        settings: tuple[int, int] | None = (3, 25),
+        extras: Extras | None = None,
+        gpu: Gpu | None = None,
+        **options: Any,
+    ) -> GpuRunner:
+        gpu = gpu or Gpu()
         with gpu.current():
             network: Any = Copies(gpu)
         opened.append(GpuRunner(gpu, network, ARTIFACT, Averaging.of(settings, ARTIFACT), extras, **options))
         return opened[-1]
 
     yield make
-    for path in opened:
-        path.close()
+    for runner in opened:
+        runner.close()
 
 
 @pytest.fixture(scope="module")
@@ -119,30 +123,30 @@ def frames() -> list[np.ndarray]:
 def test_every_frame_from_pixels_to_labels(
     open_runner: Any, frames: list[np.ndarray], settings: tuple[int, int] | None, cuda_graph: bool
 ) -> None:
-    path = open_runner(settings, cuda_graph=cuda_graph)
+    runner = open_runner(settings, cuda_graph=cuda_graph)
     for frame in [*frames, *frames]:
-        found = path.run(frame, "bgr")
+        found = runner.run(frame, "bgr")
         np.testing.assert_allclose(found.probabilities, probabilities_of(frame, settings), atol=1e-6)
         if settings is not None:  # else labels come from the scores
             exact = upsample_labels(np.ascontiguousarray(found.probabilities), *frame.shape[:2])
             np.testing.assert_array_equal(found.labels, exact)
-    assert path.graph_refusal is None
-    assert path._recorder.kept == cuda_graph  # a frame is really replayed
+    assert runner.graph_refusal is None
+    assert runner._recorder.kept == cuda_graph  # a frame is really replayed
 
 
 def test_sizes_and_channel_orders_change(open_runner: Any, frames: list[np.ndarray]) -> None:
-    path, plain = open_runner(), open_runner(cuda_graph=False)
+    runner, plain = open_runner(), open_runner(cuda_graph=False)
     for frame in (frames[0], frames[0][:50], frames[0][:, :37], frames[0][:1, :1], frames[0]):
         for order in ("bgr", "bgr", "rgb", "rgb", "bgr"):
-            expected, found = plain.run(frame, order), path.run(frame, order)
+            expected, found = plain.run(frame, order), runner.run(frame, order)
             np.testing.assert_array_equal(found.labels, expected.labels)
             np.testing.assert_array_equal(found.probabilities, expected.probabilities)
-    assert path.graph_refusal is None
+    assert runner.graph_refusal is None
 
 
 def test_frames_and_results_that_stay_on_the_gpu(open_runner: Any, frames: list[np.ndarray]) -> None:
-    path = open_runner(extras=Extras(confidence=True))
-    gpu = path._gpu
+    gpu = Gpu()
+    runner = open_runner(extras=Extras(confidence=True), gpu=gpu)
     height, width, _ = frames[0].shape
     pitch = 3 * width + 61
     with gpu.current():
@@ -150,42 +154,44 @@ def test_frames_and_results_that_stay_on_the_gpu(open_runner: Any, frames: list[
     interface = {"shape": (height, width, 3), "typestr": "|u1", "data": (memory.address, False), "version": 3}
     there = SimpleNamespace(__cuda_array_interface__={**interface, "strides": (pitch, 3, 1)}, keep=memory)
     for frame in [*frames, *frames]:
-        expected = path.run(frame, "bgr")
+        expected = runner.run(frame, "bgr")
         staging.array((height, pitch), np.uint8)[:, : 3 * width] = frame.reshape(height, -1)
         with gpu.current():
             gpu.copy(memory.address, staging.address, height * pitch)
-        result = path.run_on_device(there, "bgr", gpu.stream)
+        result = runner.run_on_device(there, "bgr", gpu.stream)
         result.synchronize()
-        again = path._gpu.view  # what a library would read through either protocol
         with gpu.current():
-            view = again(result.labels)
+            view = gpu.view(result.labels)  # what a library would read through either protocol
         assert (view.address, view.shape, view.dtype) == (result.labels.address, (height, width), np.uint8)
         found = result.to_host()
         np.testing.assert_array_equal(found.labels, expected.labels)
         np.testing.assert_array_equal(found.confidence, expected.confidence)
-    assert path.graph_refusal is None
+    assert runner.graph_refusal is None
 
 
 def test_stages_take_time(open_runner: Any, frames: list[np.ndarray]) -> None:
-    path = open_runner(time_stages=True)
-    timings = path.run(frames[0], "bgr").timings
+    runner = open_runner(time_stages=True)
+    timings = runner.run(frames[0], "bgr").timings
     assert list(timings)[:-1] == ["upload", "preprocess", "inference", "refinement", "upsampling", "download"]
     assert all(value >= 0 for value in timings.values())
 
 
 def test_threads_record_and_free_at_the_same_time(open_runner: Any, frames: list[np.ndarray]) -> None:
-    paths = [open_runner(), open_runner()]
-    expected = [paths[0].run(frame, "bgr").labels for frame in frames]
+    runners = [open_runner(), open_runner()]
+    expected = [runners[0].run(frame, "bgr").labels for frame in frames]
     wrong: list[int] = []
 
     def work(index: int) -> None:
         for turn in range(6):
             chosen = (index + turn) % len(frames)
             frame = frames[chosen][: 60 + index]  # every thread's size drops the others' recordings and memory
-            path = paths[index % 2]
-            if path.run(frames[chosen], "bgr").labels.shape != expected[chosen].shape or path.run(frame, "bgr") is None:
+            runner = runners[index % 2]
+            if (
+                runner.run(frames[chosen], "bgr").labels.shape != expected[chosen].shape
+                or runner.run(frame, "bgr") is None
+            ):
                 wrong.append(chosen)
-            if not np.array_equal(path.run(frames[chosen], "bgr").labels, expected[chosen]):
+            if not np.array_equal(runner.run(frames[chosen], "bgr").labels, expected[chosen]):
                 wrong.append(chosen)
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
@@ -195,4 +201,4 @@ def test_threads_record_and_free_at_the_same_time(open_runner: Any, frames: list
         thread.join(timeout=120)
     assert not wrong
     assert not any(thread.is_alive() for thread in threads)
-    assert [path.graph_refusal for path in paths] == [None, None]
+    assert [runner.graph_refusal for runner in runners] == [None, None]

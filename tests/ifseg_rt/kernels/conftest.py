@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from ifseg_rt.kernels.compile import SOURCES
-from ifseg_rt.kernels.launch import Kernels
 from ifseg_rt.kernels.launches import Launch
+from ifseg_rt.kernels.loaded import LoadedKernels
 
 BUILD = runpy.run_path(str(Path(__file__).parents[2] / "stand_ins" / "kernel_shim" / "build.py"))
 KERNELS, signatures = BUILD["KERNELS"], BUILD["signatures"]
@@ -44,7 +44,7 @@ def assert_fitting(types: list[str], arguments: tuple[object, ...]) -> None:
         assert type(argument) is (int if kind == "*" else C_TYPES[kind]), (kind, argument)
 
 
-class ShimLauncher:
+class ShimKernels:
     """Launches on the CPU and checks on the way that the arguments are what the signature says."""
 
     shared_limit = 64 * 1024
@@ -52,15 +52,13 @@ class ShimLauncher:
     def __init__(self, library: ctypes.CDLL, types: dict[str, list[str]]) -> None:
         self.library = library
         self.types = types
-        self.launches: list[Launch] = []
         self.seed = 1
 
-    def __call__(self, stream: object, launch: Launch) -> None:
+    def launch(self, stream: object, launch: Launch) -> None:
         assert_fitting(self.types[launch.kernel], launch.arguments)
         cells = [ctypes.create_string_buffer(passed_bytes(argument), 8) for argument in launch.arguments]
         pointers = (ctypes.c_void_p * len(cells))(*(ctypes.addressof(cell) for cell in cells))
         grid, block = (ctypes.c_uint * 3)(*launch.grid), (ctypes.c_uint * 3)(*launch.block)
-        self.launches.append(launch)
         self.seed += 1
         outcome = self.library.shim_launch(
             launch.kernel.encode(), grid, block, launch.shared, pointers, ctypes.c_uint64(self.seed * 2654435761)
@@ -68,15 +66,23 @@ class ShimLauncher:
         assert outcome == 0, f"{launch.kernel}: {OUTCOMES[outcome]}"
 
 
-class ShimMachine:
+class Machine:
+    """Where kernels are launched."""
+
+    def __init__(self, kernels: ShimKernels | LoadedKernels, stream: object) -> None:
+        self.kernels, self.stream, self.shared_limit = kernels, stream, kernels.shared_limit
+
+    def launch(self, launch: Launch, stream: object = None) -> None:
+        self.kernels.launch(stream or self.stream, launch)
+
+
+class ShimMachine(Machine):
     """Arrays in host memory between guards; the addresses are their own."""
 
     name = "shim"
 
-    def __init__(self, launcher: ShimLauncher) -> None:
-        self.launcher = launcher
-        self.kernels = Kernels(None, launcher)
-        self.stream = None
+    def __init__(self, kernels: ShimKernels) -> None:
+        super().__init__(kernels, None)
         self._kept: dict[int, tuple[np.ndarray, int]] = {}
 
     def put(self, array: np.ndarray) -> int:
@@ -96,7 +102,7 @@ class ShimMachine:
         """The numbers that the last launch showed, one per block that got so far."""
         room = 1 << 16
         numbers = np.empty(room, dtype=np.int32)
-        return numbers[: self.launcher.library.shim_observed(ctypes.c_void_p(numbers.ctypes.data), room)]
+        return numbers[: self.kernels.library.shim_observed(ctypes.c_void_p(numbers.ctypes.data), room)]
 
     def clear(self) -> None:
         for address, (memory, size) in self._kept.items():
@@ -106,15 +112,14 @@ class ShimMachine:
         self._kept.clear()
 
 
-class GpuMachine:
+class GpuMachine(Machine):
     """Arrays in device memory, through cuda.core."""
 
     name = "gpu"
 
     def __init__(self, device: object) -> None:
+        super().__init__(LoadedKernels(device), device.create_stream())
         self.device = device
-        self.kernels = Kernels(device)
-        self.stream = device.create_stream()
         self.driver = import_module("cuda.bindings.driver")
         self._kept: dict[int, object] = {}
 
@@ -156,12 +161,12 @@ def compile_for_cpu(folder: Path, sources: dict[Path, list[str]]) -> ctypes.CDLL
 
 
 @pytest.fixture(scope="session")
-def shim_launcher(tmp_path_factory: pytest.TempPathFactory) -> ShimLauncher:
+def shim_kernels(tmp_path_factory: pytest.TempPathFactory) -> ShimKernels:
     types = {source: signatures(source) for source in SOURCES}
     library = compile_for_cpu(
         tmp_path_factory.mktemp("shim"), {KERNELS / f"{source}.cu": list(types[source]) for source in SOURCES}
     )
-    return ShimLauncher(library, {name: kinds for found in types.values() for name, kinds in found.items()})
+    return ShimKernels(library, {name: kinds for found in types.values() for name, kinds in found.items()})
 
 
 @functools.cache
@@ -194,7 +199,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[ShimMachine | GpuMachine
     if request.param == "gpu":
         found = request.getfixturevalue("gpu_machine")
     else:
-        found = ShimMachine(request.getfixturevalue("shim_launcher"))
+        found = ShimMachine(request.getfixturevalue("shim_kernels"))
     yield found
     found.clear()
 

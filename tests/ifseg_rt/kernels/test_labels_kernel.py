@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ifseg_rt.drawing.overlay import blend, colorize
-from ifseg_rt.kernels.launches import OverlayTarget
+from ifseg_rt.kernels.launches import OverlayTarget, plan_labels
 from ifseg_rt.upsampling.labels import upsample_labels
 
 
@@ -36,8 +36,8 @@ def labelled(machine, planes, height: int, width: int, *, wide: bool = False, co
     source = machine.put(planes)
     labels = machine.put(np.full((height, width), 0xFF, dtype=kind))
     values = machine.put(np.full((height, width), np.nan, dtype=np.float32)) if confidence else 0
-    machine.kernels.labels(
-        machine.stream, source, classes, h, w, labels=labels, height=height, width=width, wide=wide, confidence=values
+    machine.launch(
+        plan_labels(source, classes, h, w, labels=labels, height=height, width=width, wide=wide, confidence=values)
     )
     found = machine.get(labels, (height, width), kind)
     return found, machine.get(values, (height, width), np.float32) if confidence else None
@@ -209,17 +209,18 @@ def test_confidence_from_other_values(machine, classes: int, grid: tuple[int, in
         np.copyto(expected, definition(values[index : index + 1], *frame)[1], where=labels == index)
     found = machine.put(np.full(frame, 0xFF, dtype=kind))
     confidence = machine.put(np.full(frame, np.nan, dtype=np.float32))
-    machine.kernels.labels(
-        machine.stream,
-        machine.put(logits),
-        classes,
-        *grid,
-        labels=found,
-        height=frame[0],
-        width=frame[1],
-        wide=classes > 255,
-        confidence=confidence,
-        values=machine.put(values),
+    machine.launch(
+        plan_labels(
+            machine.put(logits),
+            classes,
+            *grid,
+            labels=found,
+            height=frame[0],
+            width=frame[1],
+            wide=classes > 255,
+            confidence=confidence,
+            values=machine.put(values),
+        )
     )
     np.testing.assert_array_equal(machine.get(found, frame, kind), labels)
     np.testing.assert_array_equal(machine.get(confidence, frame, np.float32), expected)
@@ -255,17 +256,18 @@ def test_overlay_equals_the_hosts(machine, classes: int, alpha: float, pads: tup
         palette=machine.put(palette),
         alpha=alpha,
     )
-    machine.kernels.labels(
-        machine.stream,
-        machine.put(planes),
-        classes,
-        4,
-        5,
-        labels=found,
-        height=height,
-        width=width,
-        wide=wide,
-        overlay=overlay,
+    machine.launch(
+        plan_labels(
+            machine.put(planes),
+            classes,
+            4,
+            5,
+            labels=found,
+            height=height,
+            width=width,
+            wide=wide,
+            overlay=overlay,
+        )
     )
     result = machine.get(picture, painted.shape, np.uint8)
     np.testing.assert_array_equal(machine.get(found, (height, width), kind), labels)
@@ -282,17 +284,18 @@ def test_every_pair_of_levels_blends_like_the_host(machine) -> None:
         picture = machine.put(np.zeros_like(frame))
         overlay = OverlayTarget(machine.put(frame), 768, picture, 768, machine.put(palette), alpha)
         labels = machine.put(np.zeros((256, 256), dtype=np.uint8))
-        machine.kernels.labels(
-            machine.stream,
-            machine.put(planes),
-            256,
-            1,
-            256,
-            labels=labels,
-            height=256,
-            width=256,
-            wide=False,
-            overlay=overlay,
+        machine.launch(
+            plan_labels(
+                machine.put(planes),
+                256,
+                1,
+                256,
+                labels=labels,
+                height=256,
+                width=256,
+                wide=False,
+                overlay=overlay,
+            )
         )
         painted = palette[None].repeat(256, axis=0)
         np.testing.assert_array_equal(machine.get(picture, frame.shape, np.uint8), blend(frame, painted, alpha))

@@ -8,6 +8,7 @@ import pytest
 
 from ifseg_rt.artifact.sidecar import Preprocess
 from ifseg_rt.host.preprocess import Preprocessor
+from ifseg_rt.kernels.launches import plan_preprocess
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -25,19 +26,20 @@ def on_machine(machine, frame, height, width, swap=False, half=False, pad=0, mea
     source = machine.put(rows)
     kind = np.float16 if half else np.float32
     out = machine.put(np.full((3, height, width), np.nan, dtype=kind))
-    machine.kernels.preprocess(
-        machine.stream,
-        source,
-        frame.shape[0],
-        frame.shape[1],
-        rows.shape[1],
-        swap=swap,
-        out=out,
-        out_height=height,
-        out_width=width,
-        mean=mean,
-        std=std,
-        half=half,
+    machine.launch(
+        plan_preprocess(
+            source,
+            frame.shape[0],
+            frame.shape[1],
+            rows.shape[1],
+            swap=swap,
+            out=out,
+            out_height=height,
+            out_width=width,
+            mean=mean,
+            std=std,
+            half=half,
+        )
     )
     result = machine.get(out, (3, height, width), kind)
     machine.clear()

@@ -7,6 +7,7 @@ import pytest
 
 from ifseg_rt.errors import DeviceError, UsageError
 from ifseg_rt.host.refinement import refine
+from ifseg_rt.kernels.launches import plan_refine
 
 
 def problem(seed: int, n: int, classes: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +23,11 @@ def refined(machine, probabilities, neighbours, k: int, rounds: int, *, in_place
     planes = machine.put(np.ascontiguousarray(probabilities.T))
     indices = machine.put(neighbours)
     out = planes if in_place else machine.put(np.full((classes, n), np.nan, dtype=np.float32))
-    machine.kernels.refine(machine.stream, planes, indices, n, classes, neighbours.shape[1], k, rounds, out=out)
+    machine.launch(
+        plan_refine(
+            planes, indices, n, classes, neighbours.shape[1], k, rounds, out=out, shared_limit=machine.shared_limit
+        )
+    )
     return machine.get(out, (classes, n), np.float32).T
 
 
@@ -97,11 +102,10 @@ def test_an_index_out_of_range_stays_inside_the_column(machine) -> None:
     )
 
 
-def test_what_cannot_be_refined_is_refused(machine) -> None:
-    refine_kernel = machine.kernels.refine
+def test_what_cannot_be_refined_is_refused() -> None:
     with pytest.raises(UsageError, match=r"k must be 1 to 3 .*; found 4"):
-        refine_kernel(machine.stream, 0, 0, 10, 1, 3, 4, 1, out=0)
+        plan_refine(0, 0, 10, 1, 3, 4, 1, out=0)
     with pytest.raises(UsageError, match="rounds"):
-        refine_kernel(machine.stream, 0, 0, 10, 1, 3, 3, -1, out=0)
+        plan_refine(0, 0, 10, 1, 3, 3, -1, out=0)
     with pytest.raises(DeviceError, match="up to 16384 patches on this device; found 16385"):
-        refine_kernel(machine.stream, 0, 0, 16385, 1, 3, 3, 1, out=0)
+        plan_refine(0, 0, 16385, 1, 3, 3, 1, out=0, shared_limit=64 * 1024)

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from ifseg_rt.host.refinement import softmax
+from ifseg_rt.kernels.launches import plan_softmax
 
 
 def planes_of(machine, logits: np.ndarray) -> np.ndarray:
     n, classes = logits.shape
     source = machine.put(logits)
     out = machine.put(np.full((classes, n), np.nan, dtype=np.float32))
-    machine.kernels.softmax(machine.stream, source, n, classes, planes=out)
+    machine.launch(plan_softmax(source, n, classes, planes=out))
     return machine.get(out, (classes, n), np.float32)
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from ifseg_rt.errors import DeviceError
-from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.machine import GpuFacts, Machine
 from ifseg_rt.tensorrt.building.settings import BuildSettings
 from ifseg_rt.tensorrt.building.write import write_engine
 from ifseg_rt.tensorrt.installed import TensorRt, find_tensorrt
 
-RTX_3060 = Gpu("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06")
+RTX_3060 = GpuFacts("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06")
 NO_GPU = "the NVIDIA driver is not installed (its library libcuda.so.1 is missing)"
 
 

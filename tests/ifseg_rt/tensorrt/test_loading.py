@@ -14,15 +14,15 @@ import msgspec
 import pytest
 
 from ifseg_rt.errors import ArtifactError, DeviceError
-from ifseg_rt.machine import Gpu, Machine
+from ifseg_rt.machine import GpuFacts, Machine
 from ifseg_rt.tensorrt.compatibility import check, mismatches
 from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.loading import CheckedEngine, check_engine, load_engine
 from ifseg_rt.tensorrt.schema import EngineArtifact
 from ifseg_rt.tensorrt.sidecar import engine_sidecar_path, read_engine, write_engine_sidecar
 
-GPU = Gpu("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06")
-ORIN = Gpu("Orin", "8.7", 8 << 30, "12.6")
+GPU = GpuFacts("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0", "580.65.06")
+ORIN = GpuFacts("Orin", "8.7", 8 << 30, "12.6")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def full_build(engine: EngineArtifact, **changes: Any) -> EngineArtifact:
     return changed(engine, **{**facts, **changes})
 
 
-def found(engine: EngineArtifact, tensorrt: TensorRt, gpu: Gpu = GPU, platform: str = "linux-x86_64") -> list[str]:
+def found(engine: EngineArtifact, tensorrt: TensorRt, gpu: GpuFacts = GPU, platform: str = "linux-x86_64") -> list[str]:
     return mismatches(engine, tensorrt, Machine(platform, gpu), gpu)
 
 
@@ -66,7 +66,7 @@ def test_a_fitting_engine(artifact: EngineArtifact, rtx: TensorRt) -> None:
     ],
 )
 def test_mismatches_of_rtx(
-    artifact: EngineArtifact, rtx: TensorRt, changes: dict, gpu: Gpu, platform: str, message: str
+    artifact: EngineArtifact, rtx: TensorRt, changes: dict, gpu: GpuFacts, platform: str, message: str
 ) -> None:
     lines = found(changed(artifact, **changes), rtx, gpu, platform)
     assert len(lines) == 1
@@ -95,7 +95,7 @@ def test_flavours_do_not_mix(artifact: EngineArtifact, rtx: TensorRt, full: Tens
     ],
 )
 def test_full_tensorrt(
-    artifact: EngineArtifact, full: TensorRt, changes: dict, version: str, gpu: Gpu, fits: bool
+    artifact: EngineArtifact, full: TensorRt, changes: dict, version: str, gpu: GpuFacts, fits: bool
 ) -> None:
     here = TensorRt("tensorrt", full.module, version)
     assert (found(full_build(artifact, **changes), here, gpu) == []) is fits

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ifseg_rt.errors import DeviceError
-from ifseg_rt.machine import Gpu, Machine, describe_machine
+from ifseg_rt.machine import GpuFacts, Machine, describe_machine
 from ifseg_rt.tensorrt.building.current_gpu import current_gpu
 
 
@@ -66,8 +66,8 @@ def test_each_gpu_is_described() -> None:
     machines = [describe_machine(Driver().load, index) for index in range(3)]
     found = [machine.gpu for machine in machines]
     assert found == [
-        Gpu("RTX 3060", "8.6", 1 << 34, "13.0", None, 0),
-        Gpu("T4", "7.5", 1 << 34, "13.0", None, 1),
+        GpuFacts("RTX 3060", "8.6", 1 << 34, "13.0", None, 0),
+        GpuFacts("T4", "7.5", 1 << 34, "13.0", None, 1),
         None,
     ]
     assert [machine.gpus for machine in machines] == [2, 2, 2]
@@ -78,7 +78,7 @@ def test_each_gpu_is_described() -> None:
 
 
 def on(index: int) -> Machine:
-    return Machine("linux-x86_64", Gpu("T4", "7.5", 1 << 34, "13.0", None, index), None, 2)
+    return Machine("linux-x86_64", GpuFacts("T4", "7.5", 1 << 34, "13.0", None, index), None, 2)
 
 
 def test_a_gpu_is_current_for_the_block() -> None:

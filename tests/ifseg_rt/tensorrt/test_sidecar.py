@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -106,7 +107,7 @@ def test_the_models_own_sidecar_is_not_the_engines(own_engine: Path) -> None:
     [
         (lambda fields: fields["build"].update(version="9.9"), "was changed after the build"),
         (lambda fields: fields["model"]["categories"][0].update(name="cat"), "was changed after the build"),
-        (lambda fields: fields.update(schema_version=99), "schema version 99; this build reads version 1"),
+        (lambda fields: fields.update(schema_version=99), "schema version 99; this build reads versions 1 to 2"),
         (lambda fields: fields.update(kind="else"), "found 'else'"),
     ],
 )
@@ -155,3 +156,20 @@ def test_contradictions_are_never_written(
     with pytest.raises(ArtifactError, match=message):
         write_engine_sidecar(change(read_engine(own_engine)), sidecar)
     assert sidecar.read_bytes() == before
+
+
+def test_version_1_is_read(own_engine: Path) -> None:
+    """As version 1 was written: the model's sidecar inside it and the engine's own, each under its seal."""
+    sidecar = engine_sidecar_path(own_engine)
+    fields = json.loads(sidecar.read_bytes())
+    for part in (fields["model"], fields):
+        del part["integrity"]
+        part["schema_version"] = 1
+        sealed = json.dumps(part, sort_keys=True, separators=(",", ":"))
+        part["integrity"] = hashlib.sha256(sealed.encode()).hexdigest()
+    sidecar.write_text(json.dumps(fields, indent=1) + "\n")
+    old = read_engine(own_engine)
+    assert (old.schema_version, old.model.schema_version) == (1, 1)
+    written = write_engine_sidecar(old, sidecar)
+    assert (written.schema_version, written.model) == (2, old.model)
+    assert read_engine(own_engine) == written

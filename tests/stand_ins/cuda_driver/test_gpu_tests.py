@@ -21,7 +21,7 @@ def assert_passed(finished, *, at_least: int) -> None:
     assert int(passed[1]) >= at_least, finished.output
 
 
-def test_the_device_path(gpu_tests_over_stand_in) -> None:
+def test_the_gpu_runner(gpu_tests_over_stand_in) -> None:
     finished = gpu_tests_over_stand_in("tests/ifseg_rt/gpu/test_runner_on_a_gpu.py")
     assert_passed(finished, at_least=12)
     assert "skipped" not in finished.output

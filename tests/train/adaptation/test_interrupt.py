@@ -12,6 +12,7 @@ import torch
 
 from train.adaptation.interrupt import interrupt_held_back
 from train.adaptation.loop import Adaptation, AdaptationConfig
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 
@@ -95,12 +96,12 @@ def weights(model: IFSegModel) -> torch.Tensor:
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_pressed_within_an_update_the_update_is_completed(
-    times: int, small_model: IFSegModel, monkeypatch: pytest.MonkeyPatch
+    times: int, small_model: LoadedModel[IFSegModel], monkeypatch: pytest.MonkeyPatch
 ):
     start = {name: value.clone() for name, value in small_model.state_dict().items()}
     whole = Adaptation(small_model, CONFIG)
     loss = whole.run()
-    wanted = weights(small_model)
+    wanted = weights(small_model.module)
 
     small_model.load_state_dict(start)
     adaptation = Adaptation(small_model, CONFIG)
@@ -118,16 +119,16 @@ def test_pressed_within_an_update_the_update_is_completed(
     assert adaptation.step == adaptation.optimiser.update == 1
     assert {int(entry["step"]) for entry in adaptation.optimiser.adam.state.values()} == {1}
     assert not small_model.training
-    assert adaptation.run() == loss and torch.equal(weights(small_model), wanted)
+    assert adaptation.run() == loss and torch.equal(weights(small_model.module), wanted)
 
 
 def test_pressed_within_the_backward_pass_the_update_has_not_been(
-    small_model: IFSegModel, monkeypatch: pytest.MonkeyPatch
+    small_model: LoadedModel[IFSegModel], monkeypatch: pytest.MonkeyPatch
 ):
     """Gradients that were already there must not be added to those of the repetition."""
     start = {name: value.clone() for name, value in small_model.state_dict().items()}
     loss = Adaptation(small_model, CONFIG).run()
-    wanted = weights(small_model)
+    wanted = weights(small_model.module)
 
     small_model.load_state_dict(start)
     adaptation = Adaptation(small_model, CONFIG)
@@ -136,4 +137,4 @@ def test_pressed_within_the_backward_pass_the_update_has_not_been(
         adaptation.run()
     assert adaptation.step == adaptation.optimiser.update == 0
     assert any(p.grad is not None for p in small_model.parameters())
-    assert adaptation.run() == loss and torch.equal(weights(small_model), wanted)
+    assert adaptation.run() == loss and torch.equal(weights(small_model.module), wanted)

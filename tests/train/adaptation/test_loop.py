@@ -17,7 +17,7 @@ from train.adaptation.artificial import resize_grid
 from train.adaptation.loop import Adaptation, AdaptationConfig
 from train.adaptation.objective import upsampled_cross_entropy
 from train.adaptation.optimiser import ReferenceAdam, learning_rate
-from train.load import give_vocabulary
+from train.loaded_model import LoadedModel, give_vocabulary
 from train.models.ofa.config import ModelConfig
 from train.models.ofa.model import IFSegModel
 from train.words.vocabulary import Vocabulary
@@ -29,13 +29,13 @@ SMALL = ModelConfig(
 DEAD = (".k_proj.bias", "pos_k_linear.bias")  # zero gradient by mathematics, noise in practice (spec 11.3)
 
 
-def small_model(seed: int = 0) -> IFSegModel:
+def small_model(seed: int = 0) -> LoadedModel[IFSegModel]:
     torch.manual_seed(seed)
-    model = IFSegModel(SMALL)
+    model = IFSegModel(SMALL).eval()
     ids = [[[5]], [[6, 7]], [[8]]]
-    give_vocabulary(model, Vocabulary.parse("a, b, c"), [0, 5, 6, 7, 8, 9, 2], ids, {"kind": "bpe", "identity": ""})
-    model.provenance = {"base": "small", "base_sha256": "0"}
-    return model.eval()
+    prompt, entry = [0, 5, 6, 7, 8, 9, 2], {"kind": "bpe", "identity": ""}
+    provenance = {"base": "small", "base_sha256": "0"}
+    return give_vocabulary(model, Vocabulary.parse("a, b, c"), prompt, ids, entry, provenance)
 
 
 def test_schedule_is_a_cosine_from_the_peak_to_zero():

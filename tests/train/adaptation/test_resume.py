@@ -17,6 +17,7 @@ from ifseg_rt.errors import CheckpointError
 from train.adaptation.loop import Adaptation, AdaptationConfig
 from train.adaptation.resume import read_resume
 from train.checkpoints.own import write_atomically
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 CONFIG = AdaptationConfig(steps=3, batch_size=1)
@@ -25,7 +26,7 @@ State = dict[str, Any]
 
 
 @pytest.fixture
-def adaptation(small_model: IFSegModel) -> Adaptation:
+def adaptation(small_model: LoadedModel[IFSegModel]) -> Adaptation:
     """Interrupted after the first of three updates."""
     started = Adaptation(small_model, CONFIG)
 
@@ -169,7 +170,7 @@ def test_what_fits_is_taken_over_whole(adaptation: Adaptation, state: State):
     assert torch.equal(kept, entry(state)["exp_avg"])
 
 
-def test_a_file_from_before_the_first_update(small_model: IFSegModel):
+def test_a_file_from_before_the_first_update(small_model: LoadedModel[IFSegModel]):
     fresh = Adaptation(small_model, CONFIG)
     fresh.restore(fresh.state())  # its loss is NaN: there was none
     assert fresh.step == 0 and not fresh.optimiser.adam.state

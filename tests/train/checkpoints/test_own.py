@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ifseg_rt.artifact.sidecar import file_sha256
 from ifseg_rt.errors import CheckpointError
 from train import load_model
-from train.checkpoints.own import Checkpoint, file_sha256, read_checkpoint, save_checkpoint
+from train.checkpoints.own import Checkpoint, read_checkpoint, save_checkpoint
 from train.checkpoints.safe_pickle import load_untrusted
 from train.models.ofa.config import PRESETS
 from train.models.ofa.model import IFSegModel

@@ -114,7 +114,8 @@ class ModelConfig:
                 hint="the checkpoint was written by a newer version; update ifseg-rt",
             )
         try:
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            return cls(**plain)
         except TypeError as error:
             raise CheckpointError(f"the model configuration is incomplete: {error}") from error
 

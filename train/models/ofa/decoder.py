@@ -35,7 +35,8 @@ class DecoderLayer(nn.Module):
         x = x + self.residual(self.self_attn_ln(self.self_attn(normed, normed, self_bias)))
         normed = self.encoder_attn_layer_norm(x)
         x = x + self.residual(self.cross_attn_ln(self.encoder_attn(normed, memory, cross_bias)))
-        return x + self.residual(feed_forward(self, x))
+        out: Tensor = x + self.residual(feed_forward(self, x))
+        return out
 
 
 class Decoder(nn.Module):
@@ -70,7 +71,7 @@ class Decoder(nn.Module):
     def relative_bias(self, layer: int, grid: Grid) -> Tensor:
         """Relative bias of one layer over ``[bos, patches]``, ``[H, n + 1, n + 1]``."""
         c = self.config
-        table = self.seg_rel_pos_table_list[layer].weight
+        table: Tensor = self.seg_rel_pos_table_list[layer].get_parameter("weight")
         native = table[grid_offsets(c.grid, c.grid, table.device)].permute(2, 0, 1)
         body = resample_pairs(native, c.grid, grid)
         n = body.shape[-1]

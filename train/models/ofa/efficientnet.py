@@ -44,7 +44,8 @@ class SameConv2d(nn.Module):
         pad_h, pad_w = (max((-(-n // self.stride) - 1) * self.stride + self.kernel - n, 0) for n in x.shape[-2:])
         if pad_h or pad_w:
             x = F.pad(x, (pad_w // 2, pad_w - pad_w // 2, pad_h // 2, pad_h - pad_h // 2))
-        return self.conv(x)
+        out: Tensor = self.conv(x)
+        return out
 
 
 class InvertedResidual(nn.Module):
@@ -61,7 +62,8 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else F.relu6(self.expand(x))
         y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.residual else y
+        out: Tensor = x + y if self.residual else y
+        return out
 
 
 class EfficientNetLite2(nn.Module):
@@ -122,4 +124,5 @@ class EfficientNetLite2(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         joined = self.joined(images)
         rows: Tensor = self.neck(self.standardise(joined.flatten(2).transpose(1, 2)))
-        return rows.transpose(1, 2).unflatten(2, joined.shape[-2:])
+        out: Tensor = rows.transpose(1, 2).unflatten(2, joined.shape[-2:])
+        return out

@@ -32,7 +32,8 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         normed = self.self_attn_layer_norm(x)
         x = x + self.residual(self.attn_ln(self.self_attn(normed, normed, bias)))
-        return x + self.residual(feed_forward(self, x))
+        out: Tensor = x + self.residual(feed_forward(self, x))
+        return out
 
 
 class Encoder(nn.Module):
@@ -90,9 +91,9 @@ class Encoder(nn.Module):
     def relative_biases(self, layer: int, grid: Grid, text_len: int) -> tuple[Tensor, Tensor]:
         """Image-image ``[H, n, n]`` and text-text ``[H, L, L]`` bias of one layer."""
         c = self.config
-        image_table = self.image_rel_pos_table_list[layer].weight
+        image_table: Tensor = self.image_rel_pos_table_list[layer].get_parameter("weight")
         native = image_table[grid_offsets(c.grid, c.image_bucket, image_table.device)].permute(2, 0, 1)
-        text_table = self.token_rel_pos_table_list[layer].weight
+        text_table: Tensor = self.token_rel_pos_table_list[layer].get_parameter("weight")
         text = text_table[token_buckets(text_len, c.token_bucket, text_table.device)].permute(2, 0, 1)
         return resample_pairs(native, c.grid, grid), text
 

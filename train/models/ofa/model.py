@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ifseg_rt.errors import VocabularyError
+from train.models.base import SegmentationModel
 from train.models.ofa.config import ModelConfig
 from train.models.ofa.decoder import Decoder
 from train.models.ofa.encoder import Encoder
 from train.models.ofa.positions import Grid
 
-if TYPE_CHECKING:
-    from train.words.vocabulary import Vocabulary
-
 BOS_ID = 0
 _FROZEN_PREFIXES = ("encoder.embed_tokens.", "encoder.embed_images.", "encoder.image_proj.")
 
 
-class IFSegModel(nn.Module):
+class IFSegModel(SegmentationModel):
     """Encoder, decoder and a classifier tied to the embeddings of the category names.
 
     Tensors that come from files carry fairseq's names (spec 12.1); the vocabulary lives in two buffers that are
     not part of the state dict, because it is derived from the embedding table (spec 3).
     """
 
-    prompt_ids: Tensor
-    category_embedding: Tensor
-    # Filled in by train.load, which knows files; the model itself works from the two buffers above.
-    vocabulary: Vocabulary
-    category_ids: list[list[list[int]]]
-    tokenizer_entry: dict[str, Any]
-    provenance: dict[str, Any]
+    method = "ifseg"
+    config: ModelConfig
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -105,14 +97,14 @@ class IFSegModel(nn.Module):
         start = self.config.readout_offset
         return rows[:, start : start + rows.shape[1] - 1]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Normalised RGB float32 ``[B, 3, H, W]`` -> logits ``[B, h * w, C]``, ``h = ceil(H/16)``."""
+    def score(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`train.models.base.SegmentationModel.score`; ``h = ceil(H/16)``, likewise ``w``."""
         features = self.features(images)
         grid = (features.shape[2], features.shape[3])
-        return self.patch_rows(self.all_logits(self.project(features), grid))
+        return self.patch_rows(self.all_logits(self.project(features), grid)), features
 
     def forward_artificial(self, category_map: Tensor) -> Tensor:
-        """Image-free forward (spec 11.1): int64 category indices ``[B, h, w]`` -> logits ``[B, h * w, C]``."""
+        """See :meth:`train.models.base.SegmentationModel.forward_artificial`."""
         grid = (category_map.shape[1], category_map.shape[2])
         patches = self.category_embedding[category_map.flatten(1)]
         return self.patch_rows(self.all_logits(patches, grid))
@@ -121,7 +113,3 @@ class IFSegModel(nn.Module):
         """Freezes the embedding table, the backbone and the feature projection (spec 11.3)."""
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(not name.startswith(_FROZEN_PREFIXES))
-
-    def trainable_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Names and parameters that adaptation changes."""
-        return ((name, p) for name, p in self.named_parameters() if p.requires_grad)

@@ -1,4 +1,4 @@
-"""Tests of the device path that only make sense over the stand-in: what it can see and a GPU does not tell.
+"""Tests of the GPU runner that only make sense over the stand-in: what it can see and a GPU does not tell.
 
 Run by ``test_gpu_tests.py``; ordinary runs do not collect this file. A broken rule fails every test here.
 """
@@ -20,6 +20,7 @@ import pytest
 from ifseg_rt.gpu.device import Gpu
 from ifseg_rt.gpu.runner import GpuRunner
 from ifseg_rt.kernels.compile import SOURCES
+from ifseg_rt.kernels.launches import plan_softmax
 from ifseg_rt.options import Averaging, Extras
 
 pytestmark = pytest.mark.gpu
@@ -76,7 +77,7 @@ def test_the_first_launch_of_a_kernel_may_be_recorded() -> None:
     with gpu.current():
         memory = gpu.allocate(4096)
         planes = memory.address + 2048
-        replay = gpu.record(lambda: gpu.kernels.softmax(gpu.stream, memory.address, 8, 8, planes=planes))
+        replay = gpu.record(lambda: gpu.launch(plan_softmax(memory.address, 8, 8, planes=planes)))
         replay.launch()
         replay.launch()
         gpu.synchronize()
@@ -85,60 +86,60 @@ def test_the_first_launch_of_a_kernel_may_be_recorded() -> None:
 @pytest.mark.parametrize("cuda_graph", [True, False])
 @pytest.mark.parametrize("time_stages", [True, False])
 def test_a_closed_path_leaves_nothing(cuda_graph: bool, time_stages: bool) -> None:
-    path = open_runner(cuda_graph=cuda_graph, time_stages=time_stages)
-    results = [path.run(frame, "bgr") for frame in (*FRAMES, *FRAMES[:1] * 3)]
+    runner = open_runner(cuda_graph=cuda_graph, time_stages=time_stages)
+    results = [runner.run(frame, "bgr") for frame in (*FRAMES, *FRAMES[:1] * 3)]
     assert len({result.labels.ctypes.data for result in results}) == len(results)
-    on_device = path.run_on_device(FRAMES[0], "rgb", None)
+    on_device = runner.run_on_device(FRAMES[0], "rgb", None)
     copied = on_device.copy()
-    path.close()
+    runner.close()
     np.testing.assert_array_equal(copied.to_host().labels.shape, FRAMES[0].shape[:2])
 
 
 def test_a_path_that_nobody_closes_leaves_nothing() -> None:
-    path = open_runner()
+    runner = open_runner()
     for _ in range(3):
-        path.run(FRAMES[0], "bgr")
+        runner.run(FRAMES[0], "bgr")
     assert "executable graphs: 1" in alive()
 
 
 @pytest.mark.parametrize("cuda_graph", [True, False])
 def test_a_path_that_nobody_closes_waits_for_its_work(cuda_graph: bool) -> None:
     """Freed memory is overwritten by the stand-in, so work that came too late would show."""
-    path = open_runner(cuda_graph=cuda_graph)
+    runner = open_runner(cuda_graph=cuda_graph)
     for _ in range(3):
-        path.run_on_device(FRAMES[0], "bgr", None)
-    del path
+        runner.run_on_device(FRAMES[0], "bgr", None)
+    del runner
 
 
 def test_results_outlive_their_path() -> None:
-    path = open_runner()
-    labels = path.run(FRAMES[0], "bgr").labels
+    runner = open_runner()
+    labels = runner.run(FRAMES[0], "bgr").labels
     before = labels.copy()
-    path.close()
-    del path
+    runner.close()
+    del runner
     assert "page-locked blocks: 1" in alive()
     np.testing.assert_array_equal(labels, before)
 
 
 @pytest.mark.parametrize("cuda_graph", [True, False])
 def test_sizes_change_and_paths_close_with_work_on_its_way(cuda_graph: bool) -> None:
-    path = open_runner(cuda_graph=cuda_graph)
+    runner = open_runner(cuda_graph=cuda_graph)
     for frame in FRAMES:
         for _ in range(4):
-            path.run_on_device(frame, "bgr", None)  # nobody waits for any of them
-    path.close()
+            runner.run_on_device(frame, "bgr", None)  # nobody waits for any of them
+    runner.close()
 
 
 def test_a_frame_that_is_still_on_its_way_is_not_overwritten() -> None:
-    path = open_runner()
+    runner = open_runner()
     first, second = FRAMES[0], 255 - FRAMES[0]
-    expected = path.run(first, "bgr").labels.copy()
-    assert (path.run(second, "bgr").labels != expected).any()
+    expected = runner.run(first, "bgr").labels.copy()
+    assert (runner.run(second, "bgr").labels != expected).any()
     for _ in range(3):
-        kept = path.run_on_device(first, "bgr", None).copy()
-        path.run(second, "bgr")
+        kept = runner.run_on_device(first, "bgr", None).copy()
+        runner.run(second, "bgr")
         np.testing.assert_array_equal(kept.to_host().labels, expected)
-    path.close()
+    runner.close()
 
 
 def test_machine_code_is_loaded_once() -> None:
@@ -170,20 +171,20 @@ def test_memory_may_be_dropped_while_recording(elsewhere: bool) -> None:
 
 
 def test_threads_record_run_and_free_at_the_same_time() -> None:
-    paths = [open_runner() for _ in range(2)]
-    expected = [paths[0].run(frame, "bgr").labels.copy() for frame in FRAMES]
+    runners = [open_runner() for _ in range(2)]
+    expected = [runners[0].run(frame, "bgr").labels.copy() for frame in FRAMES]
 
-    def frames_of_changing_size(path: GpuRunner) -> None:
+    def frames_of_changing_size(runner: GpuRunner) -> None:
         for turn in range(4):
             chosen = turn % len(FRAMES)
             for _ in range(3):  # launched, recorded, replayed, unless another thread came in between
-                np.testing.assert_array_equal(path.run(FRAMES[chosen], "bgr").labels, expected[chosen])
+                np.testing.assert_array_equal(runner.run(FRAMES[chosen], "bgr").labels, expected[chosen])
         assert driver.stand_in_contexts() == 0
 
-    in_threads(*(lambda path=path: frames_of_changing_size(path) for path in (*paths, *paths)))
-    assert [path.graph_refusal for path in paths] == [None, None]
-    for path in paths:
-        path.close()
+    in_threads(*(lambda runner=runner: frames_of_changing_size(runner) for runner in (*runners, *runners)))
+    assert [runner.graph_refusal for runner in runners] == [None, None]
+    for runner in runners:
+        runner.close()
 
 
 def test_work_that_fails_while_recording_leaves_a_usable_stream() -> None:

@@ -1,4 +1,4 @@
-"""The launcher on a make-believe device: everything is loaded at once, shared memory is asked for, calls go through."""
+"""Loading on a make-believe device: everything is loaded at once, shared memory is asked for, calls go through."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from ifseg_rt.errors import DeviceError
-from ifseg_rt.kernels import compile as compiling
-from ifseg_rt.kernels import launch as launching
+from ifseg_rt.kernels import loaded
 from ifseg_rt.kernels.compile import SOURCES
-from ifseg_rt.kernels.launch import CudaLauncher, Kernels
+from ifseg_rt.kernels.launches import plan_softmax
+from ifseg_rt.kernels.loaded import LoadedKernels
 
 
 class Recorder:
@@ -55,23 +55,23 @@ class Recorder:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, recorder: Recorder) -> None:
-    monkeypatch.setattr(compiling, "cuda_core", lambda: recorder.core)
-    monkeypatch.setattr(compiling, "load", recorder.load)
-    monkeypatch.setattr(launching, "_LOADED", {})
-    monkeypatch.setattr(launching, "import_module", lambda name: {"cuda.bindings.driver": recorder.driver}[name])
+    monkeypatch.setattr(loaded, "cuda_core", lambda: recorder.core)
+    monkeypatch.setattr(loaded, "load", recorder.load)
+    monkeypatch.setattr(loaded, "_LOADED", {})
+    monkeypatch.setattr(loaded, "import_module", lambda name: {"cuda.bindings.driver": recorder.driver}[name])
 
 
 def test_everything_is_loaded_before_the_first_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(99 * 1024)
     pretend(monkeypatch, recorder)
-    kernels = Kernels(recorder.device)
+    kernels = LoadedKernels(recorder.device)
     assert recorder.current
     assert recorder.loaded == [(source, (8, 7)) for source in SOURCES]
     # A kernel that may take more than 48 KB of shared memory must be allowed to, on this very device.
     assert recorder.asked == [("most shared bytes", 99 * 1024, f"handle of {name}", 3) for name in SOURCES["refine"]]
     # Nor does any wait for its first launch, which may be inside a recording.
     assert recorder.on_device == [name for names in SOURCES.values() for name in names]
-    kernels.softmax("stream", 16, 1024, 150, planes=32)
+    kernels.launch("stream", plan_softmax(16, 1024, 150, planes=32))
     ((stream, config, kernel, *arguments),) = recorder.launched
     assert (stream, kernel.name) == ("stream", "softmax")
     assert config == {"grid": (128, 1, 1), "block": (256, 1, 1), "shmem_size": 0}
@@ -83,28 +83,25 @@ def test_machine_code_is_loaded_once_for_a_gpu(monkeypatch: pytest.MonkeyPatch) 
     recorder = Recorder(48 * 1024)
     pretend(monkeypatch, recorder)
     for _ in range(3):
-        Kernels(recorder.device)
+        LoadedKernels(recorder.device)
     assert [source for source, _ in recorder.loaded] == list(SOURCES)
     recorder.device.device_id = 4
-    Kernels(recorder.device)
+    LoadedKernels(recorder.device)
     assert len(recorder.loaded) == 2 * len(SOURCES)
 
 
 def test_a_device_with_48_kb_is_not_asked_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(48 * 1024)
     pretend(monkeypatch, recorder)
-    launcher = CudaLauncher(recorder.device)
+    assert LoadedKernels(recorder.device).shared_limit == 48 * 1024
     assert recorder.asked == []
-    assert launcher.shared_limit == 48 * 1024
-    with pytest.raises(DeviceError, match="up to 12288 patches on this device; found 12289"):
-        Kernels(None, launcher).refine("stream", 0, 0, 12289, 1, 3, 3, 1, out=0)
 
 
 def test_a_refused_attribute_is_a_device_error(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(64 * 1024, status=1)
     pretend(monkeypatch, recorder)
     with pytest.raises(DeviceError, match="refine_1 cannot have 65536 bytes of shared memory: 1"):
-        CudaLauncher(recorder.device)
+        LoadedKernels(recorder.device)
 
 
 def test_machine_code_that_does_not_load_is_a_device_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,12 +109,12 @@ def test_machine_code_that_does_not_load_is_a_device_error(monkeypatch: pytest.M
     recorder.no_room = 209
     pretend(monkeypatch, recorder)
     with pytest.raises(DeviceError, match="preprocess cannot be loaded: 209"):
-        CudaLauncher(recorder.device)
+        LoadedKernels(recorder.device)
 
 
 def test_a_driver_that_cannot_be_told_loads_lazily(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(48 * 1024)
     del recorder.driver.cuFuncLoad
     pretend(monkeypatch, recorder)
-    CudaLauncher(recorder.device)
+    LoadedKernels(recorder.device)
     assert recorder.on_device == []
