@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.bench import Bench, Tools
-from tests.faults.clips import PICTURE_SUFFIXES, RECIPES, make_clip, make_picture
+from tests.faults.making.clips import PICTURE_SUFFIXES, RECIPES, make_clip, make_picture
+from tests.faults.making.tiny_model import write_model
 from tests.faults.process import environment
 from tests.faults.registry import KINDS, counts
-from tests.faults.tiny_model import write_model
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -26,10 +26,10 @@ from ifseg_rt.errors import IfsegError
 from ifseg_rt.sources.base import Frame, Source
 from ifseg_rt.sources.camera import CameraSource
 from ifseg_rt.sources.find import find_sources
-from tests.faults.clips import RECIPES, make_clip, make_picture
-from tests.faults.numbering import numbered
+from tests.faults.making.clips import RECIPES, make_clip, make_picture
+from tests.faults.making.numbering import numbered
+from tests.faults.making.rtsp import RtspServer, python_with_gstreamer
 from tests.faults.process import quiet_end
-from tests.faults.rtsp import RtspServer, python_with_gstreamer
 from tests.faults.watched import ROOT, Vitals, vitals
 
 Maker = Callable[[], Source]
@@ -168,7 +168,7 @@ def _pattern(folder: Path) -> Iterator[Maker]:
 
 @contextmanager
 def _http(folder: Path, kind: str) -> Iterator[Maker]:
-    program = [sys.executable, "-m", "tests.faults.live_server", kind, str(folder)]
+    program = [sys.executable, "-m", "tests.faults.making.live_server", kind, str(folder)]
     with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield _found(process.stdout.readline().strip() if process.stdout else "")
@@ -195,7 +195,7 @@ def _udp(folder: Path) -> Iterator[Maker]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    program = [sys.executable, "-m", "tests.faults.live_server", "udp", str(folder), "--port", str(port)]
+    program = [sys.executable, "-m", "tests.faults.making.live_server", "udp", str(folder), "--port", str(port)]
     with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield _found(f"udp://127.0.0.1:{port}")

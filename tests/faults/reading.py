@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import av.logging
 
-from tests.faults.numbering import read_number
+from tests.faults.making.numbering import read_number
 
 av.logging.set_level(av.logging.PANIC)
 _GAP = 1.5  # frame intervals between two presentation times that make a hole

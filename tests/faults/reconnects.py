@@ -13,9 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.live_server import LiveServer
-from tests.faults.rtsp import RtspServer
-from tests.faults.tiny_model import write_model
+from tests.faults.making.live_server import LiveServer
+from tests.faults.making.rtsp import RtspServer
+from tests.faults.making.tiny_model import write_model
 from tests.faults.watched import Watched, local_stream
 
 _READ_TIMEOUT = 2.0

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.tiny_model import write_model
+from tests.faults.making.tiny_model import write_model
 from tests.faults.watched import Vitals, Watched, local_stream
 
 _MINUTE = 60.0

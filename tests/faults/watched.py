@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults.live_server import LiveServer, make_live_clip
+from tests.faults.making.live_server import LiveServer, make_live_clip
+from tests.faults.making.rtsp import RtspServer, python_with_gstreamer
 from tests.faults.process import environment
-from tests.faults.rtsp import RtspServer, python_with_gstreamer
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from ifseg_rt.native_noise import native_noise_hidden
 from tests.faults.bench import Bench
-from tests.faults.clips import FRAMES, PICTURE_SUFFIXES, RECIPES
-from tests.faults.numbering import numbered
+from tests.faults.making.clips import FRAMES, PICTURE_SUFFIXES, RECIPES
+from tests.faults.making.numbering import numbered
 from tests.faults.process import Outcome
 from tests.faults.reading import Reading, numbers_shown, read
 from tests.faults.records import Lines

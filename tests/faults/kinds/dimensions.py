@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from tests.faults.bench import Bench
-from tests.faults.clips import PICTURE_SUFFIXES, RECIPES, Recipe, make_clip, write_clip
+from tests.faults.making.clips import PICTURE_SUFFIXES, RECIPES, Recipe, make_clip, write_clip
 from tests.faults.process import Outcome
 from tests.faults.reading import read
 from tests.faults.records import Lines

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults.bench import Bench
-from tests.faults.clips import RECIPES, make_clip, make_picture
+from tests.faults.making.clips import RECIPES, make_clip, make_picture
 from tests.faults.process import Outcome, Place
 from tests.faults.records import Lines
 

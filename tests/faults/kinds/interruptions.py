@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from tests.faults.bench import Bench
-from tests.faults.clips import RECIPES, make_clip, make_picture
+from tests.faults.making.clips import RECIPES, make_clip, make_picture
 from tests.faults.process import Place
 
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -46,7 +46,8 @@ def interrupted(bench: Bench) -> None:
     sent = outcome.signalled is not None
     if outcome.code not in allowed | {0} or (not sent and outcome.code != 0):
         named = [signal.Signals(number).name for number in numbers]
-        bench.violate(f"{' and '.join(named)}: exit code {outcome.code}, expected {sorted(allowed)}")
+        said = (outcome.messages or b"").strip().splitlines()[-2:]
+        bench.violate(f"{' and '.join(named)}: exit code {outcome.code}, expected {sorted(allowed)}: {said!r}"[:300])
     if outcome.signalled is not None and outcome.seconds - outcome.signalled > _STOPPED_WITHIN:
         bench.violate(f"it took {outcome.seconds - outcome.signalled:.1f} s to stop")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tests.faults.bench import Bench
-from tests.faults.clips import RECIPES, make_clip, make_picture
+from tests.faults.making.clips import RECIPES, make_clip, make_picture
 
 _STEMS: tuple[bytes, ...] = (
     b"\xff\xfe", b"caf\xe9", b"12:30", b"-dash", b"--output", b"%d", b"%03d", b"%s%n", b"new\nline", b"tab\there",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.bench import Bench, fingerprints
-from tests.faults.clips import RECIPES, make_clip, make_picture
+from tests.faults.making.clips import RECIPES, make_clip, make_picture
 from tests.faults.process import Outcome
 from tests.faults.records import Lines
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from tests.faults.bench import Bench
-from tests.faults.live_server import LIVE_FRAMES, LiveServer, make_live_clip
+from tests.faults.making.live_server import LIVE_FRAMES, LiveServer, make_live_clip
+from tests.faults.making.rtsp import RtspServer, python_with_gstreamer
 from tests.faults.process import Outcome, Place
 from tests.faults.reading import numbers_shown
 from tests.faults.records import Lines
-from tests.faults.rtsp import RtspServer, python_with_gstreamer
 
 _SECRETS = (b"hunter2", b"s3cr3t")
 _READ_TIMEOUT = 2.0

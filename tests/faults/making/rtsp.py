@@ -10,7 +10,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-_PROGRAM = Path(__file__).resolve().parents[1] / "servers" / "rtsp_server.py"
+_PROGRAM = Path(__file__).resolve().parents[2] / "servers" / "rtsp_server.py"
 _PYTHONS = ("/usr/bin/python3", "python3")
 _ESTABLISHED = "01"
 _PROBE = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"

@@ -1,6 +1,6 @@
 """A camera on the network: numbered frames by HTTP, and every way in which such a server fails.
 
-As a program (``python -m tests.faults.live_server ts FOLDER``) it prints its address and serves until killed.
+As a program (``python -m tests.faults.making.live_server ts FOLDER``) it prints its address and serves until killed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 import av
 import cv2
 
-from tests.faults.clips import FPS, Recipe, make_clip
-from tests.faults.numbering import numbered
+from tests.faults.making.clips import FPS, Recipe, make_clip
+from tests.faults.making.numbering import numbered
 
 LIVE_FRAMES = 1000  # 40 seconds
 _RECIPE = Recipe("mkv", "libx264", (("preset", "ultrafast"), ("tune", "zerolatency"), ("g", "10"), ("crf", "20")))
@@ -215,7 +215,7 @@ def _send_udp(clip: Path, port: int) -> None:
 
 def main() -> None:
     """Serve until killed; a clip that is over begins again."""
-    parser = argparse.ArgumentParser(prog="python -m tests.faults.live_server", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.making.live_server", description=__doc__)
     parser.add_argument("kind", choices=("ts", "mjpeg", "udp"))
     parser.add_argument("folder", type=Path, help="where to put the clip")
     parser.add_argument("--port", type=int, help="of udp")

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.faults.numbering import numbered
+from tests.faults.making.numbering import numbered
 
 FPS = 25
 FRAMES = 24
