@@ -146,7 +146,6 @@ class Bench:
             lines: the records.
             exact: ``False`` where the process was ended at once: a video may then hold more, or be named partial.
         """
-        untouched = self.untouched()
         claims = lines.claims()
         for name, records in claims.items():
             path = self.folder / name
@@ -154,7 +153,7 @@ class Bench:
                 if not path.is_file() or path.stat().st_size == 0:
                     self.violate(f"{name} is named in a record, but is not there")
                 continue
-            found = path if path.is_file() and path not in untouched else partial_name(path)
+            found = self.holder(name)
             if found is None:
                 self.violate(f"{len(records)} records name {name}, which is not there")
                 continue
@@ -162,9 +161,15 @@ class Bench:
             if count != len(records) and (exact or count is None or count < len(records)):
                 self.violate(f"{found.name} has {count} readable frames, {len(records)} records name it")
         named = {(self.folder / name).resolve() for name in claims}
+        untouched = self.untouched()
         for path in self._videos():
             if path.resolve() not in named and path not in untouched and ".part" not in path.name:
                 self.violate(f"the video {path.name} is named in no record")
+
+    def holder(self, name: str) -> Path | None:
+        """The file that holds the frames whose records name ``name``: a partial one beside an earlier output."""
+        path = self.folder / name
+        return path if path.is_file() and path not in self.untouched() else partial_name(path)
 
     def untouched(self) -> set[Path]:
         """Videos from before the last run that are as they were."""
@@ -184,8 +189,8 @@ class Bench:
     def check_numbers(self, lines: Lines, frames: int) -> None:
         """In an undamaged source, the picture of record ``frame: n`` in the overlay shows ``n``."""
         for name, records in lines.claims().items():
-            path = self.folder / name
-            if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
+            path = self.holder(name)
+            if path is None or path.suffix.lower() not in VIDEO_SUFFIXES:
                 continue
             shown = numbers_shown(path)
             wanted = [record["frame"] for record in records]

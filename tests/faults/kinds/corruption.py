@@ -134,8 +134,8 @@ def judge_numbers(bench: Bench, lines: Lines, readings: Sequence[Reading], frame
     """No picture claimed to be sound is wrong, where any of the independent readers could notice."""
     shown: list[int | None] = []
     for name, records in lines.claims().items():
-        path = bench.folder / name
-        if path.is_file():
+        path = bench.holder(name)
+        if path is not None:
             pairs = zip(records, numbers_shown(path), strict=False)
             shown += [number for record, number in pairs if not record.get("damaged")]
     seen = [

@@ -71,8 +71,8 @@ def _run(
 def _check_numbers(bench: Bench, lines: Lines) -> None:
     shown: list[int | None] = []
     for name, records in lines.claims().items():
-        path = bench.folder / name
-        if path.is_file():
+        path = bench.holder(name)
+        if path is not None:
             pairs = zip(records, numbers_shown(path), strict=False)
             shown += [number for record, number in pairs if not record.get("damaged")]
     sound = [number for number in shown if number is not None]
