@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+if not sys.platform.startswith("linux"):
+    pytest.skip("the faults read /proc and set Linux's limits", allow_module_level=True)
+
 from tests.faults.__main__ import ROOT, prepare, run_case
 from tests.faults.bench import Tools
 from tests.faults.registry import KINDS
@@ -14,8 +17,6 @@ from tests.faults.registry import KINDS
 SEED = 7
 TWICE = ("mp4", "mkv", "ts", "mjpeg", "pictures", "no_space", "signals", "names", "neighbours")
 CASES = [(kind, number) for kind in KINDS for number in range(2 if kind in TWICE else 1)]
-
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and sets Linux's limits")
 
 
 @pytest.fixture(scope="module")
