@@ -37,7 +37,7 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
     """What may be said of a checkpoint's words and refinement, the same wherever one is exported."""
     names = parser.add_mutually_exclusive_group()
     names.add_argument("--categories", metavar="WORDS", help='other categories than the checkpoint\'s: "sky, road"')
-    names.add_argument("--categories-file", type=Path, metavar="PATH", help="one per line: name, synonym #rrggbb")
+    names.add_argument("--categories-file", type=Path, metavar="PATH", help="lines, JSON, YAML or CSV")
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="BPE files for an OFA without them beside it")
     parser.add_argument("--neighbours", type=int, metavar="K", help="of the refinement (default: 3)")
     parser.add_argument("--rounds", type=int, metavar="T", help="of the refinement (default: 25)")
@@ -56,7 +56,8 @@ def load_checkpoint(source: str, options: argparse.Namespace, on_stage: Callable
     """Loads a checkpoint as parsed arguments of :func:`add_model_arguments` say.
 
     Raises:
-        VocabularyError: the categories are missing, empty or duplicate, or unknown to the model.
+        UsageError: the category file cannot be read, or holds no list of names.
+        VocabularyError: the categories are missing, impossible, doubtful, given twice, or unknown to the model.
         ExportError: a package is missing that the export needs.
         CheckpointError: the checkpoint cannot be read.
     """

@@ -20,6 +20,7 @@ from ifseg_rt.artifact.sidecar import (
     TensorSpec,
     file_record,
 )
+from ifseg_rt.categories import categories_of
 from ifseg_rt.drawing.palette import color_for
 from ifseg_rt.errors import VocabularyError
 
@@ -38,20 +39,16 @@ def category_records(model: LoadedModel[SegmentationModel], names: Sequence[str]
 
     Args:
         model: where ``names`` is ``None``, its vocabulary is read.
-        names: plain names, one per category of the model.
+        names: one per category of the model, each exactly as it stands.
 
     Raises:
+        UsageError: names are no list.
         VocabularyError: names are missing or not as many as the model has categories.
     """
-    if names is not None:
-        records = tuple(CategoryRecord(name, (), color_for(i)) for i, name in enumerate(names))
-    elif model.vocabulary.categories:
-        records = tuple(
-            CategoryRecord(c.name, c.synonyms, c.color or color_for(i))
-            for i, c in enumerate(model.vocabulary.categories)
-        )
-    else:
+    if names is None and not model.vocabulary.categories:
         raise VocabularyError("the model does not know the names of its categories", hint="give them: categories=[...]")
+    wanted = model.vocabulary.categories if names is None else categories_of(names, "categories")
+    records = tuple(CategoryRecord(c.name, c.synonyms, c.color or color_for(i)) for i, c in enumerate(wanted))
     expected = len(model.module.category_embedding)
     if len(records) != expected:
         raise VocabularyError(f"the model has {expected} categories, but {len(records)} names are given")

@@ -58,7 +58,7 @@ class CheckpointError(IfsegError):
 
 
 class VocabularyError(IfsegError):
-    """Categories that are empty, duplicate or unknown to the tokenizer."""
+    """Categories that are empty, duplicate, impossible or doubtful as names, or unknown to the tokenizer."""
 
     exit_code = 8
 

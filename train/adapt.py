@@ -37,8 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--base", default="micro", help="micro, a checkpoint, a Hugging Face OFA folder or hub id")
     names = parser.add_mutually_exclusive_group()
-    names.add_argument("--categories", help='comma-separated, e.g. "sky, road, traffic light"')
-    names.add_argument("--categories-file", type=Path, help="one per line: name, synonym, synonym #rrggbb")
+    names.add_argument("--categories", help='"sky, traffic light, road #804080", or a JSON list')
+    names.add_argument("--categories-file", type=Path, help="lines (name, synonym #rrggbb), JSON, YAML or CSV")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
     parser.add_argument("--steps", type=int, default=2000, help="updates (default 2000; 0 only sets the vocabulary)")
     parser.add_argument("--batch-size", type=int, default=16, help="artificial images per update (default 16)")
@@ -93,11 +93,12 @@ def run(args: argparse.Namespace) -> None:
     resume_file = _resume_path(args.out)
     if args.save_every < 1:
         raise UsageError(f"--save-every must be at least 1, found {args.save_every}")
-    device = choose_device(args.device)
-    from train.load import load_model
     from train.words.vocabulary import Vocabulary
 
     wanted = Vocabulary.asked(args.categories, args.categories_file)
+    device = choose_device(args.device)
+    from train.load import load_model
+
     with process_group(device) as leader:
         model = load_model(args.base, wanted, tokenizer=args.tokenizer, device=str(device), seed=args.seed)
         adaptation = Adaptation(model, config)

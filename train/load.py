@@ -163,7 +163,8 @@ def load_model(
 
     Args:
         path: ``"micro"``, our own ``ckpt.pt``, a fairseq checkpoint, a Hugging Face OFA folder or hub id.
-        categories: names (text, list, file or vocabulary); ``None`` takes those that the checkpoint carries.
+        categories: names, as :meth:`Vocabulary.of` takes them (a text is never a file; a file is a ``Path``); ``None``
+            takes those that the checkpoint carries.
         tokenizer: folder with BPE files, for OFA models without them beside the weights.
         device: torch device.
         seed: for the segmentation tables that an un-adapted OFA lacks.
@@ -175,21 +176,22 @@ def load_model(
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        VocabularyError: no categories, or some that the model cannot read.
+        UsageError: ``categories`` is of a kind that names none in order, such as a set, or a file that cannot be read.
+        VocabularyError: no categories, or some that are impossible or that the model cannot read.
     """
+    wanted = None if categories is None else Vocabulary.of(categories)
     base = load_base(path, seed=seed)
     module, stored = base.model, base.stored
     provenance = {**base.provenance, "adapted": base.adapted}
-    if categories is None and stored is not None and stored.vocabulary.categories:
+    if wanted is None and stored is not None and stored.vocabulary.categories:
         vocabulary, entry = stored.vocabulary, stored.tokenizer
         prompt_ids, category_ids = stored.prompt_ids, stored.category_ids
     else:
-        wanted = categories if categories is not None else base.categories
-        if not wanted:
+        if wanted is None and not base.categories:
             raise VocabularyError(
                 f"{path} carries no categories", hint='give some, e.g. categories="sky, road, traffic light"'
             )
-        vocabulary = Vocabulary.of(wanted)
+        vocabulary = wanted or Vocabulary.of(base.categories)
         found = find_tokenizer(base, tokenizer)
         prompt_ids, category_ids = build_prompt(found, vocabulary, module.config.prompt_prefix)
         entry = tokenizer_entry(found)

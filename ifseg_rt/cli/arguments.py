@@ -101,9 +101,9 @@ def make_parser() -> argparse.ArgumentParser:
     model.add_argument(
         "--rebuild", action="store_true", help="build an engine that is missing or does not fit this machine again"
     )
-    model.add_argument("--categories", metavar="WORDS", help='make a model for these categories: "sky, road, car"')
+    model.add_argument("--categories", metavar="WORDS", help='make a model for these: "sky, car, road #804080"')
     model.add_argument(
-        "--categories-file", metavar="PATH", help="the same from a file, one per line: name, synonym, synonym #rrggbb"
+        "--categories-file", metavar="PATH", help="from a file: lines (name, synonym #rrggbb), JSON, YAML or CSV"
     )
     model.add_argument(
         "--size", type=option(parse_size), metavar="HxW", help="network input with --categories (default: 384x512)"

@@ -182,7 +182,7 @@ def _make(
     for leftover in folder.parent.glob(f"{folder.name}.part-*"):  # of a run that was killed; we hold the lock
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}.part-", dir=folder.parent) as scratch:
-        names, checkpoint, model = (Path(scratch) / name for name in ("categories.txt", "ckpt.pt", "model.onnx"))
+        names, checkpoint, model = (Path(scratch) / name for name in ("categories.json", "ckpt.pt", "model.onnx"))
         write_categories(names, categories)
         console.note(f"1/2 adapting the small model to {len(categories)} categories ({steps} steps, no images) ...")
         adapt = ["train.adapt", "--base", "micro", "--categories-file", str(names), "--out", str(checkpoint)]

@@ -101,14 +101,14 @@ def _video_sink(source: Source, kind: str, place: Place, wanted: Wanted) -> Sink
     if kind == "label-video":
         from ifseg_rt.sinks.label_video import LabelVideoSink
 
-        return LabelVideoSink(place, live=source.is_live, rate=rate, note=wanted.note)
+        return LabelVideoSink(place, live=source.is_live, rate=rate, note=wanted.once)
     from ifseg_rt.sinks.videos import VideoSink
 
     sound = source.path if not source.is_live else None
     if sound is not None and not wanted.audio:
         _say_that_sound_is_left_out(sound, wanted)
         sound = None
-    return VideoSink(place, live=source.is_live, rate=rate, audio_from=sound, note=wanted.note)
+    return VideoSink(place, live=source.is_live, rate=rate, audio_from=sound, note=wanted.once)
 
 
 def _numbered(path: Path, still: bool) -> Callable[[int], Path]:

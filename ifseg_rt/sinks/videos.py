@@ -47,7 +47,7 @@ class VideoSink:
         self._files = VideoFiles(place, live=live, rate=rate, sound=audio_from, note=note)
         self._coding = for_avi() if place.path.suffix.lower() == ".avi" else for_pictures()
         if self._coding.codec == MPEG4:
-            note(f"{place.path} is coded as MPEG-4, which browsers do not play: this PyAV cannot encode H.264")
+            note("videos are coded as MPEG-4, which browsers do not play: this PyAV was built without libx264")
 
     @property
     def left_at(self) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from ifseg_rt.errors import SourceError
 from ifseg_rt.sources.base import Event, Frame, SourceLostError
 
 if TYPE_CHECKING:
@@ -39,7 +40,12 @@ class Connection:
         """Wait for the next item; ``None`` at the end and after :meth:`close`."""
         with self._reading:
             ended = self._released or self.stop.is_set()
-            item = None if ended else next(self._items, None)
+            try:
+                item = None if ended else next(self._items, None)
+            except SourceError:
+                if not self.stop.is_set():
+                    raise
+                item = None  # whatever was wrong when it was to end anyway
         if self.stop.is_set():
             self.close()
             return None

@@ -12,6 +12,7 @@ from ifseg_rt.sources.base import Event, Frame
 from ifseg_rt.sources.recording.doubt import Doubt
 from ifseg_rt.sources.recording.gaps import Times
 from ifseg_rt.sources.recording.orientation import Orientation
+from ifseg_rt.sources.recording.promises import JpegEnds, pictures_listed, stated_duration
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -52,7 +53,10 @@ def picture_stream(container: InputContainer, name: str, max_pixels: int) -> Vid
     stream = best if best in moving else moving[0]
     if stream.codec_context is None:
         raise SourceError(f"{name} holds a video that FFmpeg {_ffmpeg()} cannot decode", hint="convert it to H.264")
-    check_size(stream.codec_context.width, stream.codec_context.height, name, max_pixels)
+    width, height = stream.codec_context.width, stream.codec_context.height
+    check_size(width, height, name, max_pixels)
+    if not width or not height:  # FFmpeg was told the limit, and forgets a size above it
+        raise SourceError(f"{name} states no size, or one above {max_pixels} pixels", hint="try --max-pixels 500000000")
     return stream
 
 
@@ -121,10 +125,12 @@ class Decoding:
         self._connection = connection
         self._attempts = attempts
         self._origin = stream.start_time
+        self._unit = float(stream.time_base or 0)  # seconds
         self._doubt = Doubt()
         self._orientation = Orientation(stream.codec_context.name)
         self._awaited: dict[int, str | None] = {}  # by presentation time
         self._last_pts: int | None = None
+        self._jpeg_ends = JpegEnds(stream)
         # A stream without an end would fill the memory; other containers list their pictures or count them.
         gaps_tell = not low_delay and container.format.name in _WITHOUT_INDEX
         self._times = Times() if gaps_tell else None
@@ -155,7 +161,7 @@ class Decoding:
             else:
                 self._doubt.passed(packet)
             if packet.size:
-                self._note(packet, reason)
+                self._note(packet, reason or self._jpeg_ends.missing_in(packet))
             for frame in frames:
                 refused = self._awaited.pop(frame.pts, None) if frame.pts is not None else None
                 yield from self._passed_over(frame.pts or 0)
@@ -163,7 +169,16 @@ class Decoding:
             if len(self._awaited) > _REORDERED:
                 yield from self._passed_over(next(iter(self._awaited)) + 1)
         yield from self._passed_over(None)
-        yield from self._gaps()
+        yield from self._unfound() if self._container.format.name == "avi" else self._gaps()
+
+    def _unfound(self) -> Iterator[Event]:
+        """Tell of pictures that the index of an AVI lists and that were not found where they should be."""
+        count = pictures_listed(self._stream) - self.packets
+        if count > 0:
+            self.lost += count
+            self.index += count
+            details = {"frames": count, "time": None, "reason": "missing"}
+            yield Event("corrupt", f"{count} frames are listed in it and were not found", details)
 
     def _note(self, packet: Packet[VideoStream], reason: str | None) -> None:
         """Remember that a picture is due, and whether the decoder refused its packet: it may come all the same."""
@@ -205,10 +220,10 @@ class Decoding:
         Returns:
             Part of a sentence; ``None`` where none is known to be missing.
         """
-        index = getattr(self._stream, "index_entries", ())  # since PyAV 16
-        if self._container.format.name.startswith("mov,") and self.packets < len(index):
-            return f"{len(index)} pictures are listed in it, {self.packets} were found"
-        stated = _stated_duration(self._stream)
+        listed = pictures_listed(self._stream)
+        if self._container.format.name.startswith("mov,") and self.packets < listed:
+            return f"{listed} pictures are listed in it, {self.packets} were found"
+        stated = stated_duration(self._stream)
         if stated is not None and self.end < stated - _TOLERANCE:
             return f"its pictures should last {stated:.2f} s and end at {self.end:.2f} s"
         if self.last_failed and self._container.format.name in _WITHOUT_END:
@@ -224,7 +239,7 @@ class Decoding:
             try:
                 yield from self._container.demux(self._stream)
                 return
-            except EndOfFile:
+            except (EndOfFile, IndexError):  # the latter, after the end, where streams were found on the way
                 return
             except (FFmpegError, OSError) as error:
                 self.broken = _reason(error)
@@ -254,7 +269,7 @@ class Decoding:
             image,
             index,
             time=time,
-            duration=float(duration * self._time_base) if duration > 0 else None,
+            duration=float(duration * self._unit) if duration > 0 else None,
             damaged=reason is not None,
             connection=self._connection,
         )
@@ -268,30 +283,16 @@ class Decoding:
         when = "" if time is None else f" at {time:.2f} s"
         return Event("corrupt", f"frame {index}{when} {reason}", {"frame": index, "time": time, "reason": reason})
 
-    @property
-    def _time_base(self) -> float:
-        return float(self._stream.time_base or 0)
-
     def _seconds(self, pts: int | None) -> float | None:
         """Presentation time from the start of the stream; the first picture defines it where the stream does not."""
-        if pts is None or not self._time_base:
+        if pts is None or not self._unit:
             return None
         if self._origin is None:
             self._origin = pts
-        return (pts - self._origin) * self._time_base
+        return (pts - self._origin) * self._unit
 
     def _end_of(self, packet: Packet[VideoStream]) -> float:
-        return (self._seconds(packet.pts) or 0.0) + (packet.duration or 0) * self._time_base
-
-
-def _stated_duration(stream: VideoStream) -> float | None:
-    """What Matroska states about the pictures alone, as ``00:00:04.000000000``."""
-    parts = (stream.metadata.get("DURATION") or "").split(":")
-    try:
-        hours, minutes, seconds = (float(part) for part in parts)
-    except ValueError:
-        return None
-    return 3600 * hours + 60 * minutes + seconds
+        return (self._seconds(packet.pts) or 0.0) + (packet.duration or 0) * self._unit
 
 
 def _reason(error: Exception) -> str:

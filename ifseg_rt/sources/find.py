@@ -15,8 +15,10 @@ from ifseg_rt.sources.base import Source
 from ifseg_rt.sources.content.kinds import DRAWN, Kind, kind_by_name, kind_of
 from ifseg_rt.sources.content.names import readable_name, reason_of
 from ifseg_rt.sources.live import live_source
+from ifseg_rt.sources.network.urls import file_of_url
 from ifseg_rt.sources.pictures import PictureSource
 from ifseg_rt.sources.settings import SourceSettings
+from ifseg_rt.sources.stdin import only_one_stdin
 from ifseg_rt.sources.videos import VideoSource
 
 _JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin", "lost+found"})
@@ -54,6 +56,7 @@ def find_sources(arguments: Sequence[str], settings: SourceSettings | None = Non
         SourceError: one of them does not exist, cannot be read, or holds nothing that could be labelled.
     """
     search = _Search(settings or SourceSettings())
+    only_one_stdin(arguments)
     for argument in arguments:
         search.add(argument)
     return Sources(tuple(search.found), tuple(search.left_out))
@@ -65,11 +68,12 @@ class _Search:
         self.left_out: list[tuple[str, str]] = []
         self._settings = settings
         self._seen: dict[tuple[int, int], str] = {}
+        self._taken: set[tuple[int, int] | None] = set()
 
     def add(self, argument: str) -> None:
         if not argument:
             raise SourceError("an empty name was given: expected a file, a folder, a pattern, a camera or an address")
-        path = Path(argument)
+        path = file_of_url(argument) or Path(argument)
         name = readable_name(path)
         status = _status(path, name)
         if status is None:
@@ -106,7 +110,7 @@ class _Search:
         for path in paths:
             if not _is_junk(path):
                 self._one_of_several(path)
-        if len(self.found) == before:
+        if len(self.found) == before and not self._taken & {_identity(path) for path in paths}:
             others = self.left_out[left_out:]
             raise SourceError(f"{nothing} ({len(others)} other files)", hint=_first_of(others))
 
@@ -134,6 +138,7 @@ class _Search:
 
     def _take(self, path: Path, kind: Kind) -> None:
         settings = self._settings
+        self._taken.add(_identity(path))
         if kind.family == "picture" and kind.pages > 1:
             self.found += [PictureSource(path, settings, page=page) for page in range(1, kind.pages + 1)]
         elif kind.family == "picture":
@@ -145,7 +150,7 @@ class _Search:
 
     def _is_known(self, name: str, status: os.stat_result) -> bool:
         """Whether the file was taken before, under this name or another."""
-        first = self._seen.setdefault((status.st_dev, status.st_ino), name) if status.st_ino else name
+        first = self._seen.setdefault((status.st_dev, status.st_ino), name) if status.st_ino else name  # 0: unknown
         if first is name:
             return False
         self.left_out.append((name, f"is the same file as {first}" if first != name else "was named before"))
@@ -188,6 +193,14 @@ def _matches(pattern: str) -> list[Path]:
     for path in sorted(matches, key=lambda path: len(path.parts)):
         shortest.setdefault((folders[path.parent], path.name), path)
     return sorted(shortest.values(), key=str)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_junk(path: Path) -> bool:

@@ -86,15 +86,23 @@ def _decoded(content: bytes, name: str, max_pixels: int, page: int) -> tuple[NDA
     try:
         with native_noise_hidden():
             # Through memory: any file name works, and OpenCV 5 refuses cut-off files that cv2.imread fills with grey.
-            picture = _page_of(data, flags, page) if page else cv2.imdecode(data, flags)
+            picture = _page_of(data, flags, page)
+            if picture is None and content[:2] in (b"II", b"MM"):
+                # TIFFs of grey fractions or large numbers are not read as colours.
+                picture = _page_of(data, cv2.IMREAD_UNCHANGED, page)
     except cv2.error as error:
         raise SourceError(f"{name} is not a readable picture: {error.err}") from error
     if picture is None or picture.size == 0 or _is_cut_off(content):
         raise SourceError(f"{name} is not a readable picture: its content is corrupt, cut off or of another kind")
-    return eight_bits(_turned(picture, content), name)
+    scaled, note = eight_bits(_turned(picture, content), name)
+    if scaled.ndim == 2:
+        scaled = cv2.cvtColor(scaled, cv2.COLOR_GRAY2BGR)  # type: ignore[assignment]
+    return np.ascontiguousarray(scaled[:, :, :3]), note
 
 
 def _page_of(data: NDArray[np.uint8], flags: int, page: int) -> NDArray[np.generic] | None:
+    if page == 0:
+        return cv2.imdecode(data, flags)
     _, pages = cv2.imdecodemulti(data, flags, range=(page, page + 1))
     return pages[0] if pages else None
 

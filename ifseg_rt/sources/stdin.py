@@ -9,14 +9,16 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifseg_rt.errors import SourceError, UsageError
-from ifseg_rt.sources.base import Source
+from ifseg_rt.sources.base import Event, Frame, Source
 from ifseg_rt.sources.connection import ConnectedSource, Items
 from ifseg_rt.sources.content.kinds import Kind, kind_of
 from ifseg_rt.sources.decoding import Decoding, picture_stream
+from ifseg_rt.sources.recording.arriving import Watch, watch_for
 from ifseg_rt.sources.settings import SourceSettings
 from ifseg_rt.sources.spooled import chained, file_sources, spooled
 from ifseg_rt.sources.videos import allowed_formats
@@ -27,10 +29,19 @@ if TYPE_CHECKING:
 
 _NAME = "standard input"
 _HEAD = 4096
-_TS_PACKETS = (188, 192)  # bytes of a packet of a transport stream; Blu-ray discs add four
-# Pictures that programs write one after the other, and FFmpeg's name for that.
-_IN_A_ROW = {"JPEG": "mjpeg", "PNG": "png_pipe", "BMP": "bmp_pipe"}
-_PNM = {b"1": "pbm_pipe", b"2": "pgm_pipe", b"3": "ppm_pipe", b"4": "pbm_pipe", b"5": "pgm_pipe", b"6": "ppm_pipe"}
+_BEGINNING = 8
+_RATE = 25.0  # what FFmpeg takes for pictures in a row, too
+# Without it FFmpeg waits for 50 pictures to find a rate that pictures in a row do not have.
+_AT_ONCE = {"probesize": "32", "fpsprobesize": "0"}
+# How pictures begin that programs write one after the other, and what FFmpeg calls them then.
+_IN_A_ROW = {
+    b"\xff\xd8\xff": "mjpeg",
+    b"\x89PNG\r\n\x1a\n": "png_pipe",
+    b"BM": "bmp_pipe",
+    b"P4": "pbm_pipe",
+    b"P5": "pgm_pipe",
+    b"P6": "ppm_pipe",
+}
 
 
 def only_one_stdin(arguments: Sequence[str]) -> None:
@@ -67,17 +78,19 @@ class StdinSource(ConnectedSource):
             raise SourceError(f"{_NAME} was read already: a pipe can be read once only")
         pipe = _Pipe(stop)
         self._used = True
-        head = pipe.peek(_HEAD)
-        if not head:
+        beginning = pipe.peek(_BEGINNING)
+        if not beginning:
             raise SourceError(f"{_NAME} is empty: expected a picture or a video")
+        for row, form in _IN_A_ROW.items():
+            if beginning.startswith(row):  # without a look further: the next one may be long in coming
+                return self._in_a_row(pipe, form)
+        head = pipe.peek(_HEAD)
         kind = _kind_of_head(head)
         if kind.family == "other":
             raise SourceError(f"{_NAME} is neither a picture nor a video that can be read, but of the kind {kind.name}")
-        row = _PNM.get(head[1:2]) if kind.name == "PNM" else _IN_A_ROW.get(kind.name)
-        if row is not None:
-            return self._in_a_row(pipe, row)
         if kind.family in ("picture", "animation") or _index_comes_last(head):
             return self._whole(*spooled(pipe.chunks(), _NAME, self._settings))
+        pipe.watch = watch_for(kind.name)
         container = self._opened(pipe, None)
         try:
             stream = picture_stream(container, _NAME, self._settings.max_pixels)
@@ -85,7 +98,7 @@ class StdinSource(ConnectedSource):
             container.close()
             raise
         self.fps = float(stream.average_rate) if stream.average_rate else None
-        return self._decoded(container, stream, pipe if kind.name == "MPEG-TS" else None), container.close
+        return self._decoded(container, stream, pipe.watch), container.close
 
     def _whole(self, sources: list[Source], release: Callable[[], None]) -> tuple[Items, Callable[[], None]]:
         self.is_still = len(sources) == 1 and sources[0].is_still
@@ -109,7 +122,17 @@ class StdinSource(ConnectedSource):
             container.close()
             return self._whole(*spooled([content], _NAME, self._settings))
         stream = picture_stream(container, _NAME, self._settings.max_pixels)
-        return self._decoded(_Resumed(container, first, packets), stream), container.close
+        self.fps = _RATE
+        return self._timed(self._decoded(_Resumed(container, first, packets), stream)), container.close
+
+    def _timed(self, items: Items) -> Items:
+        yield Event("note", f"{_NAME} holds pictures without times: taken as {_RATE:g} a second", {"fps": _RATE})
+        count = 0
+        for item in items:
+            if isinstance(item, Frame):
+                item = replace(item, time=count / _RATE, duration=1 / _RATE)
+                count += 1
+            yield item
 
     def _opened(self, pipe: _Pipe, form: str | None) -> InputContainer:
         import av
@@ -122,7 +145,7 @@ class StdinSource(ConnectedSource):
                 options={
                     "protocol_whitelist": "pipe",
                     "max_pixels": str(self._settings.max_pixels),
-                    **({} if form else {"format_whitelist": allowed_formats()}),
+                    **(_AT_ONCE if form else {"format_whitelist": allowed_formats()}),
                 },
                 metadata_errors="replace",
             )
@@ -132,7 +155,7 @@ class StdinSource(ConnectedSource):
                 hint="an MP4 whose index is at its end must be named as a file, or written with -movflags +faststart",
             ) from error
 
-    def _decoded(self, container: Any, stream: VideoStream, packets: _Pipe | None = None) -> Items:  # noqa: ANN401
+    def _decoded(self, container: Any, stream: VideoStream, watch: Watch | None = None) -> Items:  # noqa: ANN401
         decoding = Decoding(
             container,
             stream,
@@ -142,9 +165,7 @@ class StdinSource(ConnectedSource):
             connection=self._number + 1,
         )
         yield from decoding.items()
-        missing = decoding.missing_packets() or decoding.broken
-        if missing is None and packets is not None and all(packets.count % size for size in _TS_PACKETS):
-            missing = "its last packet is cut off"
+        missing = (watch and watch.missing()) or decoding.missing_packets() or decoding.broken
         if missing is not None:
             raise SourceError(f"{_NAME} ends early, after {decoding.index} frames: {missing}")
         if decoding.index == 0:
@@ -169,7 +190,7 @@ class _Pipe:
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
         self._ahead = b""
-        self.count = 0  # bytes read so far
+        self.watch: Watch | None = None  # sees what is read
         try:
             self._number = sys.stdin.fileno() if sys.stdin is not None else -1
             os.fstat(self._number)
@@ -180,26 +201,27 @@ class _Pipe:
 
     def read(self, length: int) -> bytes:
         """At most so many bytes; none at the end, or once the source is to stop."""
-        if self._ahead:
-            content, self._ahead = self._ahead[:length], self._ahead[length:]
-            return content
+        content, self._ahead = self._ahead[:length], self._ahead[length:]
+        content = content or self._arriving(length)
+        if self.watch is not None:
+            self.watch.feed(content)
+        return content
+
+    def _arriving(self, length: int) -> bytes:
         # Waiting in steps, so that another thread can end it; Windows cannot wait for pipes.
         while sys.platform != "win32" and not select.select([self._number], [], [], 0.1)[0]:
             if self._stop.is_set():
                 return b""
         try:
-            content = os.read(self._number, length)
+            return os.read(self._number, length)
         except OSError as error:
             raise SourceError(f"{_NAME} cannot be read: {error.strerror}") from error
-        self.count += len(content)
-        return content
 
     def peek(self, length: int) -> bytes:
         """The first bytes, which stay to be read; fewer only at the end."""
         while len(self._ahead) < length:
-            ahead, self._ahead = self._ahead, b""
-            more = self.read(length - len(ahead))
-            self._ahead = ahead + more
+            more = self._arriving(length - len(self._ahead))
+            self._ahead += more
             if not more:
                 break
         return self._ahead

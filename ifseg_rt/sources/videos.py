@@ -15,7 +15,7 @@ from ifseg_rt.sources.base import Event, Frame
 from ifseg_rt.sources.content.kinds import VIDEO_SUFFIXES, kind_of
 from ifseg_rt.sources.content.names import file_stem, readable_name, reason_of
 from ifseg_rt.sources.decoding import Decoding, picture_stream
-from ifseg_rt.sources.recording.completeness import missing_end
+from ifseg_rt.sources.recording.completeness import doubtful_end, missing_end
 from ifseg_rt.sources.settings import SourceSettings
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ class VideoSource:
             count += isinstance(item, Frame)
             yield item
         self._check_end(decoding, count)
+        doubt = doubtful_end(self.path)
+        if doubt is not None:
+            yield Event("note", f"{self.name}: {doubt}", {"note": doubt})
 
     def close(self) -> None:
         """See :meth:`ifseg_rt.sources.base.Source.close`."""

@@ -101,8 +101,8 @@ class Pipeline:
         if self._outputs.failed is not None:
             self._unwritten.append(str(self._outputs.failed))
         if self._unwritten:
-            more = f" and {len(self._unwritten) - 1} more" if len(self._unwritten) > 1 else ""
-            raise SinkError(f"not everything was written: {self._unwritten[0]}{more}")
+            failed = "1 output" if len(self._unwritten) == 1 else f"{len(self._unwritten)} outputs"
+            raise SinkError(f"not everything was written: {failed} failed, see above")
 
     def _take(self, item: FromStream, sources: int) -> None:
         if isinstance(item, Opened):

@@ -2,74 +2,75 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ifseg_rt.categories import WantedCategory as Category
-from ifseg_rt.categories import parse_categories, read_categories
-from ifseg_rt.errors import CheckpointError, VocabularyError
-from train.words.tokenizer import normalise
+from ifseg_rt.categories import categories_of, parse_categories, read_categories, records
+from ifseg_rt.errors import CheckpointError, UsageError, VocabularyError
 
 __all__ = ["Category", "Vocabulary"]
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Categories in label order; the index of a category is its label.
+    """Categories in label order; the index of a category is its label. None at all: a base without categories.
 
     Raises:
-        VocabularyError: two words are the same but for case, hyphens, underscores or spaces.
+        UsageError: they are no sequence.
+        VocabularyError: an entry is no category, a text cannot be a name, or two words are the same but for case,
+            hyphens, underscores or the way in which Unicode composes them.
     """
 
     categories: tuple[Category, ...]
 
     def __post_init__(self) -> None:
-        seen: dict[str, tuple[str, str]] = {}
-        for category in self.categories:
-            for word in (category.name, *category.synonyms):
-                if normalise(word) in seen:
-                    other, owner = seen[normalise(word)]
-                    raise VocabularyError(
-                        f"{other!r} of category {owner!r} and {word!r} of category {category.name!r} are the same",
-                        hint="remove one of the two",
-                    )
-                seen[normalise(word)] = (word, category.name)
+        if self.categories:
+            categories_of(self.categories, "categories")
 
     @classmethod
     def parse(cls, text: str) -> Vocabulary:
-        """Reads ``"sky, road, traffic light"``.
+        """Reads the value of ``--categories``: ``"sky, traffic light, road #804080"``, or a JSON list.
 
         Raises:
-            VocabularyError: a name is empty or given twice.
+            UsageError: it begins with a bracket, and is no list or map of names.
+            VocabularyError: a name is empty, impossible, doubtful or given twice.
         """
         return cls(parse_categories(text))
 
     @classmethod
     def from_file(cls, path: Path) -> Vocabulary:
-        """Reads a category file: one per line, ``name, synonym, synonym #rrggbb``.
+        """Reads a category file: lines ``name, synonym, synonym #rrggbb``, JSON, YAML or CSV.
 
         Raises:
-            UsageError: the file cannot be read.
-            VocabularyError: it is empty, or a name is empty or given twice.
+            UsageError: the file cannot be read, or is of none of these forms.
+            VocabularyError: it is empty, or a name is empty, impossible, doubtful or given twice.
         """
         return cls(read_categories(path))
 
     @classmethod
-    def of(cls, categories: Vocabulary | str | Path | Sequence[str]) -> Vocabulary:
-        """Whatever names categories: a vocabulary, a comma-separated text, a file, or a list of names."""
+    def of(cls, categories: object) -> Vocabulary:
+        """Whatever names categories in Python.
+
+        Args:
+            categories: a vocabulary; a text of comma-separated names, which is never taken for a file; a
+                ``pathlib.Path`` of a category file; a list or tuple of names, each exactly as it stands, or of
+                :class:`Category`; a map ``{0: "sky", 1: "road"}``.
+
+        Raises:
+            UsageError: something else, such as a set, which has no order; or a file that cannot be read.
+            VocabularyError: a name is empty, impossible, doubtful or given twice.
+        """
         if isinstance(categories, Vocabulary):
             return categories
-        if isinstance(categories, Path):
-            return cls.from_file(categories)
         if isinstance(categories, str):
-            return cls.from_file(Path(categories)) if _is_file(categories) else cls.parse(categories)
-        if not categories:
-            raise VocabularyError("the list of categories is empty", hint='give some, e.g. ["sky", "road"]')
-        if any("," in name for name in categories):
-            raise VocabularyError("a category name may not hold a comma", hint="give synonyms in a category file")
-        return cls.parse(",".join(categories))
+            return cls(parse_categories(categories, "categories"))
+        if isinstance(categories, os.PathLike):
+            return cls.from_file(Path(categories))
+        return cls(categories_of(categories, "categories"))
 
     @classmethod
     def asked(cls, text: str | None, file: Path | None) -> Vocabulary | None:
@@ -84,10 +85,7 @@ class Vocabulary:
 
     def to_list(self) -> list[dict[str, Any]]:
         """Plain values for a checkpoint."""
-        return [
-            {"name": c.name, "synonyms": list(c.synonyms), "color": list(c.color) if c.color else None}
-            for c in self.categories
-        ]
+        return records(self.categories)
 
     @classmethod
     def from_list(cls, values: Sequence[dict[str, Any]]) -> Vocabulary:
@@ -96,19 +94,10 @@ class Vocabulary:
         Raises:
             CheckpointError: an entry is not what :meth:`to_list` writes.
         """
-        categories = []
         for number, value in enumerate(values, start=1):
-            try:
-                color = value["color"]
-                rgb = (int(color[0]), int(color[1]), int(color[2])) if color else None
-                categories.append(Category(str(value["name"]), tuple(str(word) for word in value["synonyms"]), rgb))
-            except (KeyError, IndexError, TypeError, ValueError) as error:
-                raise CheckpointError(f"category {number} of the checkpoint is damaged", hint="adapt again") from error
-        return cls(tuple(categories))
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except (OSError, ValueError):  # a long list of names is no legal path: "File name too long"
-        return False
+            if not isinstance(value, dict) or set(value) != {"name", "synonyms", "color"}:
+                raise CheckpointError(f"category {number} of the checkpoint is damaged", hint="adapt again")
+        try:
+            return cls(categories_of(values, "the checkpoint") if values else ())
+        except (UsageError, VocabularyError) as error:
+            raise CheckpointError(str(error), hint="adapt again") from error

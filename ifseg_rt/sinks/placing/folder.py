@@ -39,7 +39,7 @@ class OutputFolder:
     def __init__(self, path: Path, note: Callable[[str], None]) -> None:
         self.path = path
         self._note = note
-        self._made = not path.exists()
+        self._made = not os.path.lexists(path)
         self._lock: FileLock | None = None
         try:
             path.mkdir(parents=True, exist_ok=True)

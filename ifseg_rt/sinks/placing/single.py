@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ifseg_rt.errors import UsageError
@@ -70,9 +71,9 @@ class SingleOutput:
                 raise UsageError(
                     f"--output {path} would overwrite the source {source.name}", hint="choose another name"
                 )
-        if os.path.lexists(path) and not path.is_file() and path.exists():
-            raise UsageError(f"--output {path} is there and is no file")
         try:
+            if path.exists() and not path.is_file():
+                raise UsageError(f"--output {path} is there and is no file")
             path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(path.parent, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "no permission")
@@ -129,7 +130,11 @@ def _companion(path: Path, stem: str, ending: str, kind: str, source: Source, wa
 
 
 def _existing(folder: Path) -> Path:
-    while not folder.exists() and folder != folder.parent:
+    """The folder, or the nearest one above it that is there and can be looked at."""
+    while folder != folder.parent:
+        with suppress(OSError):
+            if folder.exists():
+                break
         folder = folder.parent
     return folder
 

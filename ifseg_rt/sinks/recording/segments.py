@@ -192,7 +192,9 @@ class VideoFiles:
                 raise
             # No room for a second copy. The recording itself plays too, but players must read all of it to seek.
             put_in_place(partial, place)
-            self._note(f"{place.path} has its index spread over it: {in_words(error)}")
+            self._note(
+                f"{place.path} plays, but seeking in it is slow: there was no room to index it ({in_words(error)})"
+            )
             return
         try:
             put_in_place(made, place)

@@ -34,20 +34,22 @@ def eight_bits(picture: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], str
     if picture.dtype == np.uint8:
         return picture, None
     low, high = _range(picture, name)
-    if picture.dtype == np.uint16:
-        bits = next(bits for bits in _BITS if high < 1 << bits) if high else 16
-        largest = (1 << bits) - 1
-        note = None if bits == 16 else f"16 bits per channel scaled by the largest value of {bits} bits, {largest}"
-    elif low >= 0 and high <= 1:
-        largest, note = 1, f"{picture.dtype} values from {low:g} to {high:g} taken as 0..1"
-    elif low >= 0 and high <= 255:
-        largest, note = 255, f"{picture.dtype} values from {low:g} to {high:g} taken as 0..255"
-    else:
+    whole = np.issubdtype(picture.dtype, np.integer)
+    if low < 0 or high > (65535 if whole else 255):
         raise SourceError(
             f"{name} holds {picture.dtype} values from {low:g} to {high:g}: expected 0..1 or 0..255",
             hint="scale it to 8 or 16 bits first",
         )
-    return cv2.convertScaleAbs(picture, alpha=255 / largest), note  # type: ignore[return-value]
+    if whole:
+        bits = next(bits for bits in _BITS if high < 1 << bits) if high else 16
+        largest = (1 << bits) - 1
+        note = f"{8 * picture.dtype.itemsize} bits per channel scaled by the largest value of {bits} bits, {largest}"
+        certain = bits == 16 and picture.dtype == np.uint16
+    else:
+        largest = 1 if high <= 1 else 255
+        note, certain = f"{picture.dtype} values from {low:g} to {high:g} taken as 0..{largest}", False
+    numbers = picture if picture.dtype == np.uint16 else picture.astype(np.float32)
+    return cv2.convertScaleAbs(numbers, alpha=255 / largest), None if certain else note  # type: ignore[return-value]
 
 
 def _range(picture: NDArray[Any], name: str) -> tuple[float, float]:

@@ -7,21 +7,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ifseg_rt.errors import SourceError
 from ifseg_rt.sources.base import Frame, SourceLostError
-from ifseg_rt.sources.connection import ConnectedSource, Items, in_time, now
+from ifseg_rt.sources.connection import ConnectedSource, Items, in_time
 from ifseg_rt.sources.content.kinds import PICTURE_SUFFIXES
 from ifseg_rt.sources.decoding import Decoding, picture_stream
+from ifseg_rt.sources.network.arrivals import Arrivals
 from ifseg_rt.sources.network.urls import Address
 from ifseg_rt.sources.settings import SourceSettings
 from ifseg_rt.sources.spooled import chained, spooled
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-    from av.packet import Packet
-    from av.stream import Stream
     from av.video.stream import VideoStream
 
 # No file, pipe, concat, subfile or data: a playlist from a server must not make us read what lies on this machine.
@@ -37,7 +36,6 @@ _OF_SCHEME = {
 }
 _STATE_THE_RATE = ("rtsp", "rtsps", "rtmp")
 _RECORDED = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
-_LONGEST_WAIT = 10.0  # seconds for the first key frame; streams that refresh without one are then shown as they come
 
 
 def network_source(address: Address, settings: SourceSettings) -> NetworkSource:
@@ -67,8 +65,8 @@ class NetworkSource(ConnectedSource):
         settings = self._settings
         container = self._opened(stop, _QUICK if self.is_live else {})
         try:
-            stream = picture_stream(container, self.name, settings.max_pixels)
-            arrivals = _Arrivals(container, settings.read_timeout, from_key_frame=self.is_live)
+            stream = _stream_of(container, self.name, settings, live=self.is_live)
+            arrivals = Arrivals(container, stream, settings.read_timeout)
             decoding = Decoding(
                 arrivals,  # type: ignore[arg-type]  # the part of a container that it uses
                 stream,
@@ -87,7 +85,8 @@ class NetworkSource(ConnectedSource):
         read = self._live if self.is_live else self._recorded
         return read(decoding, arrivals, stream), container.close
 
-    def _live(self, decoding: Decoding, arrivals: _Arrivals, stream: VideoStream) -> Items:
+    def _live(self, decoding: Decoding, arrivals: Arrivals, stream: VideoStream) -> Items:
+        yield from arrivals.first_key_frame(self.name)
         for item in decoding.items():
             if isinstance(item, Frame):
                 captured, taken = arrivals.newest
@@ -97,7 +96,7 @@ class NetworkSource(ConnectedSource):
                 yield item
         raise self._lost(self._address.hide(arrivals.end or "ended"))
 
-    def _recorded(self, decoding: Decoding, arrivals: _Arrivals, stream: VideoStream) -> Items:
+    def _recorded(self, decoding: Decoding, arrivals: Arrivals, stream: VideoStream) -> Items:
         yield from decoding.items()
         # FFmpeg calls every end of an answer without a stated length an error.
         if arrivals.end is not None and arrivals.size > 0:
@@ -169,7 +168,7 @@ class RemotePicture(NetworkSource):
         return chained(sources), release
 
     def _chunks(self, container: InputContainer, stop: threading.Event) -> Iterator[bytes]:
-        arrivals = _Arrivals(container, self._settings.read_timeout, from_key_frame=False)
+        arrivals = Arrivals(container, container.streams[0], self._settings.read_timeout)
         for packet in arrivals.demux(container.streams[0]):
             if stop.is_set():
                 raise self._lost("was closed while it was being opened")
@@ -178,52 +177,13 @@ class RemotePicture(NetworkSource):
             raise SourceError(f"{self.name} {self._address.hide(arrivals.end)}")
 
 
-class _Arrivals:
-    """Stands in for a container before :class:`Decoding`: notes when packets arrive, and that pictures stop coming.
-
-    PyAV's own time limit is for any packet: sound that goes on would hide pictures that stopped.
-    """
-
-    def __init__(self, container: InputContainer, patience: float, *, from_key_frame: bool) -> None:
-        self.newest = now()
-        self.end: str | None = None  # why reading ended, where that was not an ordinary end
-        self.size = container.size
-        self.format = container.format
-        self._container = container
-        self._patience = patience
-        self._started = not from_key_frame
-
-    def demux(self, stream: Stream) -> Iterator[Packet[VideoStream]]:
-        """The packets of the pictures. An end of any kind ends it, after what the decoder still holds."""
-        import av
-
-        begun = last = time.monotonic()
-        packet: Any
-        try:
-            for packet in self._container.demux():
-                arrived = now()
-                silent = arrived[0] - last > self._patience
-                if packet.stream.index == stream.index:
-                    # At its time limit FFmpeg first hands out the packet it held back, and would then wait once more.
-                    if not silent:
-                        self.newest, last = arrived, arrived[0]
-                    # What comes before the first key frame is made from pictures that nobody here has seen.
-                    self._started = self._started or packet.is_keyframe or last - begun > _LONGEST_WAIT
-                    if self._started:
-                        yield packet
-                        last = time.monotonic()  # a slow reader is not silence
-                if silent:
-                    self.end = f"sent no picture for {self._patience:g} s"
-                    break
-            else:
-                return
-        except av.error.ExitError:
-            self.end = f"sent nothing for {self._patience:g} s"
-        except (av.error.FFmpegError, OSError) as error:
-            self.end = f"broke off ({error.strerror or error})"
-        packet = av.Packet()
-        packet.stream = stream
-        yield packet  # an empty one makes the decoder hand out what it holds
+def _stream_of(container: InputContainer, name: str, settings: SourceSettings, *, live: bool) -> VideoStream:
+    """The pictures of a container; a stream that was joined between two key frames tells their size later."""
+    if live:
+        for stream in container.streams.video:
+            if stream.codec_context is not None and not stream.codec_context.width:
+                return stream
+    return picture_stream(container, name, settings.max_pixels)
 
 
 def _rate(stream: VideoStream) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-_PACKET = 188  # bytes of a packet of a transport stream
+from ifseg_rt.sources.recording.transport import cut_off_unit
 
 
 def missing_end(path: Path) -> str | None:
@@ -38,6 +38,21 @@ def missing_end(path: Path) -> str | None:
             if fits(head):
                 return check(file, size)
     return None
+
+
+def doubtful_end(path: Path) -> str | None:
+    """Say what makes it likely, but not certain, that the end of a video file is missing; as :func:`missing_end`."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        if not _is_transport_stream(file.read(16)):
+            return None
+        cut = cut_off_unit(file, size)
+        return cut[0] if cut is not None else None
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    return (head[:1] == b"G" and head[:4] != b"GIF8") or head[4:5] == b"G"
 
 
 def _beyond(ends: Iterator[int], size: int) -> str | None:
@@ -109,9 +124,8 @@ def _number(data: bytes, *, keep_marker: bool = False) -> tuple[int, int]:
 
 
 def _packets(file: BinaryIO, size: int) -> str | None:
-    file.seek(0)
-    step = _PACKET if file.read(1) == b"G" else _PACKET + 4
-    return f"its last packet has {size % step} of {step} bytes" if size % step else None
+    cut = cut_off_unit(file, size)
+    return cut[0] if cut is not None and cut[1] else None
 
 
 def _tags(file: BinaryIO, size: int) -> str | None:
@@ -142,7 +156,7 @@ _CONTAINERS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int], Iter
     (lambda head: head[:4] == b"\x1a\x45\xdf\xa3", _elements),
 )
 _ENDS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int], str | None]], ...] = (
-    (lambda head: (head[:1] == b"G" and head[:4] != b"GIF8") or head[4:5] == b"G", _packets),
+    (_is_transport_stream, _packets),
     (lambda head: head[:3] == b"FLV", _tags),
     (lambda head: head[:4] == b"GIF8", _trailer(b";", "trailer")),
     (lambda head: head[:4] == b"\x89PNG", _trailer(b"IEND", "IEND")),

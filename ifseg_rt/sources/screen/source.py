@@ -107,14 +107,17 @@ class ScreenSource(ConnectedSource):
 
     def _grabber(self) -> tuple[str, str, dict[str, str]]:
         """The part of FFmpeg that grabs here, what it opens, and its options."""
-        options = {"framerate": f"{self.fps:g}"}
+        # Without the last two FFmpeg watches several pictures to find a rate that it has just been told.
+        options = {"framerate": f"{self.fps:g}", "fpsprobesize": "0", "probesize": "32"}
         if self._size is not None:
             options["video_size"] = f"{self._size[0]}x{self._size[1]}"
         x, y = (str(value) for value in self._corner)
         if sys.platform == "win32":
             return "gdigrab", "desktop", {**options, "offset_x": x, "offset_y": y}
         if sys.platform == "darwin":
-            return "avfoundation", "Capture screen 0:none", {"framerate": options["framerate"]}
+            if self._size is not None:
+                raise SourceError(f"{self.name}: on macOS only whole screens are grabbed", hint="name it screen:@15")
+            return "avfoundation", "Capture screen 0:none", options
         display = self._display or os.environ.get("DISPLAY")
         if not display:
             raise SourceError(

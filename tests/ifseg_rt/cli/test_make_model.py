@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from ifseg_rt.artifact.sidecar import read_artifact
-from ifseg_rt.categories import WantedCategory, are_those_of, parse_categories, read_categories, write_categories
+from ifseg_rt.categories import WantedCategory, are_those_of, parse_categories, read_categories
 from ifseg_rt.cli import make_model as words
 from ifseg_rt.cli.console import Console
 from ifseg_rt.cli.main import main
-from ifseg_rt.errors import IfsegError, UsageError, VocabularyError
+from ifseg_rt.errors import IfsegError
 
 ADAPT = """
 import argparse, json, pathlib, sys
@@ -101,8 +101,8 @@ def test_made_once_and_kept(training_side: Path, capfd: pytest.CaptureFixture[st
     (call,) = calls(training_side)
     assert (call["base"], call["steps"], call["seed"]) == ("micro", str(words.QUICK_STEPS), "0")
     (folder,) = [path for path in (training_side.parent / "cache" / "models").iterdir() if path.is_dir()]
-    assert sorted(path.name for path in folder.iterdir()) == ["categories.txt", "model.json", "model.onnx"]
-    assert (folder / "categories.txt").read_text() == "red\ngreen\nblue thing\ndark\n"
+    assert sorted(path.name for path in folder.iterdir()) == ["categories.json", "model.json", "model.onnx"]
+    assert read_categories(folder / "categories.json") == parse_categories("red, green, blue thing, dark")
 
     assert main(arguments) == 0
     assert "using the model made for these categories before" in capfd.readouterr().err
@@ -213,39 +213,6 @@ def test_unwritable_cache(training_side: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv(words.CACHE_VARIABLE, "/proc/nothing")
     with pytest.raises(IfsegError, match="cannot make the cache folder"):
         words.model_for_categories(parse_categories("red"), Console(quiet=True))
-
-
-def test_category_files(tmp_path: Path) -> None:
-    path = tmp_path / "names.txt"
-    path.write_text("\ufeff# streets\nroad, street  #804080\n\n traffic   light\nsky,heaven , air #0a0B0c\n", "utf-8")
-    categories = read_categories(path)
-    assert categories == (
-        WantedCategory("road", ("street",), (128, 64, 128)),
-        WantedCategory("traffic light"),
-        WantedCategory("sky", ("heaven", "air"), (10, 11, 12)),
-    )
-    again = tmp_path / "again.txt"
-    write_categories(again, categories)
-    assert read_categories(again) == categories
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "reason"),
-    [
-        ("", VocabularyError, "names no category"),
-        ("# only a comment\n", VocabularyError, "names no category"),
-        ("road\nsky, \n", VocabularyError, "category 2 has an empty word"),
-        ("road\nroad, street\n", VocabularyError, "'road' is given twice"),
-    ],
-)
-def test_bad_category_files(tmp_path: Path, text: str, kind: type[IfsegError], reason: str) -> None:
-    path = tmp_path / "names.txt"
-    path.write_text(text)
-    with pytest.raises(kind, match=reason):
-        read_categories(path)
-    path.write_bytes(b"\xff\xfe\x00x")
-    with pytest.raises(UsageError, match="not UTF-8"):
-        read_categories(path)
 
 
 def test_comparison_with_a_model(model_path: Path) -> None:

@@ -26,12 +26,12 @@ def plain_model(own_model: Path) -> Path:
 
 
 @pytest.mark.parametrize("cuda_graph", [True, False])
-def test_same_as_the_host_path(open_device: Any, plain_model: Path, cuda_graph: bool) -> None:
-    path, _, _ = open_device(plain_model, None, cuda_graph=cuda_graph, confidence=True)
+def test_same_as_the_host_path(open_gpu_runner: Any, plain_model: Path, cuda_graph: bool) -> None:
+    runner, *_ = open_gpu_runner(plain_model, None, cuda_graph=cuda_graph, confidence=True)
     with Segmenter(plain_model, device="cpu", confidence=True) as host:
         for seed in range(3):
             frame = np.random.default_rng(seed).integers(0, 256, (90, 130, 3), dtype=np.uint8)
-            found, expected = path.run(frame, "bgr"), host(frame)
+            found, expected = runner.run(frame, "bgr"), host(frame)
             np.testing.assert_array_equal(found.labels, expected.labels)
             np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
             np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-6)

@@ -66,12 +66,14 @@ def test_every_line_is_valid_in_every_encoding(encoding: str, errors: str) -> No
     lines = JsonLines(lambda: stream)
     fields = {"source": "caf\udce9 ü 林 \u2028.jpg", "value": 1.0}
     lines.write(fields)
+    lines.write({"source": "ü 林"})
     lines.write({"bad": [float("nan"), float("inf")], "numpy": np.float32(0.5), "path": Path("x")})
     assert lines.failed is None
-    assert lines.written == 2
-    first, second = raw.getvalue().decode("utf-8").strip("\n").split("\n")
+    assert lines.written == 3
+    first, second, third = raw.getvalue().decode("utf-8").strip("\n").split("\n")
     assert json.loads(first) == fields
-    assert json.loads(second) == {"bad": [None, None], "numpy": 0.5, "path": "x"}
+    assert json.loads(second) == {"source": "ü 林"}
+    assert json.loads(third) == {"bad": [None, None], "numpy": 0.5, "path": "x"}
 
 
 def test_a_reader_that_has_gone_ends_the_lines_and_nothing_else() -> None:

@@ -63,9 +63,13 @@ def test_only_our_own_unaltered_file_is_known_as_ours(tmp_path: Path) -> None:
     with Image.open(path) as picture:
         picture.putpixel((3, 3), 2)
         picture.save(tmp_path / "edited.png")
+    write_labels(tmp_path / "other.png", result_of(np.ones((8, 9), np.uint8)))
+    ours, other = path.read_bytes(), (tmp_path / "other.png").read_bytes()
+    (tmp_path / "corrected.png").write_bytes(ours[: ours.index(b"IDAT") - 4] + other[other.index(b"IDAT") - 4 :])
+    np.testing.assert_array_equal(read_labels(tmp_path / "corrected.png"), 1)
     cv2.imwrite(str(tmp_path / "foreign.png"), np.zeros((3, 3), np.uint8))
     (tmp_path / "cut.png").write_bytes(path.read_bytes()[:-30])
-    for name in ("edited", "foreign", "cut", "missing"):
+    for name in ("edited", "corrected", "foreign", "cut", "missing"):
         assert not is_our_own(tmp_path / f"{name}.png"), name
 
 

@@ -261,6 +261,32 @@ def test_refusals_are_one_line_and_leave_nothing(
     assert names(tmp_path) == ["file.txt"]
 
 
+def test_a_folder_that_may_not_be_entered_is_one_line(tmp_path: Path, run_script: Any) -> None:
+    if not hasattr(os, "setresuid"):
+        pytest.skip("this system has no permissions as POSIX knows them")
+    program = """
+import filelock, os, sys
+from pathlib import Path
+from ifseg_rt.errors import IfsegError
+from ifseg_rt.sinks.outputs import Outputs
+from tests.ifseg_rt.sinks.made_up import MadeUpSource
+if os.geteuid() == 0:
+    os.setresuid(65534, 65534, 65534)
+for output in ("no/sub/o.jpg", "no/o.jpg", "no/sub/", "no/"):
+    try:
+        Outputs(os.path.join(sys.argv[1], output), [MadeUpSource(Path("a.jpg"))])
+    except IfsegError as error:
+        print(error)
+"""
+    (tmp_path / "no").mkdir(mode=0o700)
+    tmp_path.chmod(0o755)
+    (tmp_path / "no").chmod(0o000)
+    answer = run_script(program, tmp_path)
+    (tmp_path / "no").chmod(0o700)
+    assert answer.stderr == ""
+    assert answer.stdout.count("\n") == 4
+
+
 def test_one_file_cannot_hold_two_sources(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="2 sources"):
         Outputs(str(tmp_path / "o.jpg"), [MadeUpSource(Path("a.jpg")), MadeUpSource(Path("b.jpg"))])

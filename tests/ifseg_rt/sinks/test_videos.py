@@ -47,6 +47,19 @@ def test_browsers_get_h264_with_the_index_in_front_and_the_right_colours(tmp_pat
     assert np.abs(shown.astype(int) - picture).max() <= 4
 
 
+def test_without_libx264_videos_are_mpeg4_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifseg_rt.sinks.recording.encoder.has_encoder", lambda name: name != "libx264")
+    notes: list[str] = []
+    sink = VideoSink(Place(tmp_path / "v.mp4"), note=notes.append)
+    feed(sink, [0.0, 0.04, 0.2, 1.0], (45, 61))
+    sink.close()
+    times, numbers, size = seen(tmp_path / "v.mp4")
+    np.testing.assert_allclose(times, [0.0, 0.04, 0.2, 1.0], atol=1e-4)
+    assert (numbers, size) == ([0, 1, 2, 3], (62, 46))
+    assert len(notes) == 1
+    assert "browsers" in notes[0]
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     start=st.sampled_from([0.0, 0.3, 7.25]),
@@ -120,7 +133,9 @@ def test_another_size_begins_another_file(tmp_path: Path) -> None:
     assert seen(tmp_path / "v.mp4")[1] == [0, 1]  # finished already
     feed(sink, [0.3], (20, 30), first=3)
     sink.close()
-    assert seen(tmp_path / "v-3.mp4")[1:] == ([2, 3], (30, 20))
+    times, *rest = seen(tmp_path / "v-3.mp4")
+    np.testing.assert_allclose(times, [0.0, 0.1], atol=1e-4)
+    assert rest == [[2, 3], (30, 20)]
     assert any("30 x 20" in note for note in notes)
     assert (tmp_path / "v-2.mp4").read_text() == "somebody else's"
 

@@ -37,8 +37,25 @@ def test_whatever_names_categories(tmp_path: Path):
     path = tmp_path / "names.txt"
     path.write_text("sky\nroad\n")
     expected = Vocabulary.parse("sky, road")
-    for given in ("sky, road", ["sky", "road"], ("sky", "road"), path, str(path), expected):
+    for given in ("sky, road", ["sky", "road"], ("sky", "road"), {0: "sky", 1: "road"}, path, expected):
         assert Vocabulary.of(given) == expected
+
+
+def test_a_text_is_never_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("sky", "names.txt"):
+        (tmp_path / name).write_text("road\n")
+    assert Vocabulary.of("sky").names == ("sky",)
+    with pytest.raises(VocabularyError, match="looks like a file"):
+        Vocabulary.of("names.txt")
+
+
+@pytest.mark.parametrize(
+    "given", [{"sky", "road"}, (name for name in "ab"), {"sky": 0}, None, 3, b"sky", {"a": 1}.keys()]
+)
+def test_what_gives_no_order_is_refused(given):
+    with pytest.raises(UsageError):
+        Vocabulary.of(given)
 
 
 def test_a_text_longer_than_any_file_name():
@@ -58,6 +75,8 @@ def test_a_text_longer_than_any_file_name():
         ([], "empty"),
         (["sky", "road, street"], "comma"),
         (["sky", " "], "category 2"),
+        (["sky", 3], "category 2 is int 3"),
+        ([Category("sky", (), (0, 0, 256))], "colour"),
     ],
 )
 def test_empty_and_double_names_are_refused(given, named: str):

@@ -32,23 +32,24 @@ def jpeg() -> bytes:
     return bytes(cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1])
 
 
-def container(form: str, codec: str = "mpeg4", **options: str) -> bytes:
-    """Return a video of 20 frames, 10 a second, 64 x 48, as bytes."""
+def container(form: str, codec: str = "mpeg4", path: Path | None = None, **options: str) -> bytes:
+    """Return a video of 20 frames, 10 a second, 64 x 48, with a key frame every 8, as bytes."""
     file = io.BytesIO()
-    with av.open(file, "w", format=form, options=options) as output:
+    with av.open(file if path is None else str(path), "w", format=form, options=options) as output:
         stream: Any = output.add_stream(codec, rate=10)
+        stream.gop_size = 8
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for number in range(FRAMES):
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * number, np.uint8), format="bgr24")
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
-    return file.getvalue()
+    return file.getvalue() if path is None else path.read_bytes()
 
 
 @pytest.fixture(scope="session")
-def mp4() -> bytes:
+def mp4(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Return an MP4 whose index comes first."""
-    return container("mp4", movflags="+faststart")
+    return container("mp4", path=tmp_path_factory.mktemp("web") / "x.mp4", movflags="+faststart")
 
 
 class WebServer:

@@ -87,7 +87,7 @@ def test_containers_and_pictures_in_a_row(pipe: Pipe, form: str, codec: str) -> 
     found = frames(source)
     assert not source.is_still
     assert [frame.index for frame in found] == list(range(FRAMES))
-    assert found[-1].image.mean() == pytest.approx(10 * (FRAMES - 1), abs=6)
+    assert found[-1].image.mean() == pytest.approx(10 * (FRAMES - 1), abs=8)
 
 
 def test_pictures_come_before_the_end(pipe: Pipe, jpeg: bytes) -> None:
@@ -110,9 +110,9 @@ def test_what_is_no_picture_is_one_clear_error(pipe: Pipe, content: bytes) -> No
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("form", ["mp4", "fragmented", "mpegts"])
+@pytest.mark.parametrize("form", ["mp4", "late", "mpegts", "matroska"])
 def test_what_is_cut_off_is_an_error(pipe: Pipe, mp4: bytes, form: str) -> None:
-    content = {"mp4": mp4, "fragmented": container("mp4"), "mpegts": container("mpegts", "mpeg2video")}[form]
+    content = {"mp4": mp4, "late": container("mp4")}.get(form) or container(form, "mpeg2video")
     with pytest.raises(SourceError):
         frames(pipe(content[: len(content) * 2 // 3 + 1]))
 
