@@ -55,8 +55,8 @@ def read(path: Path, *, strict: bool = False) -> Reading:
     except (av.FFmpegError, OSError, ValueError):
         return Reading(cut=True)
     with container:
-        if not container.streams.video:
-            return Reading()
+        if not container.streams.video or container.streams.video[0].codec_context is None:
+            return Reading(cut=True)
         return _read(container, strict)
 
 
@@ -90,7 +90,7 @@ def _read(container: av.container.InputContainer, strict: bool) -> Reading:
             tainted = frame.is_corrupt or (tainted and not frame.key_frame)
             marked += frame.is_corrupt
             suspect.append(tainted)
-            numbers.append(read_number(frame.to_ndarray(format="gray")))
+            numbers.append(read_number(frame.to_ndarray(format="bgr24")))
             if frame.time is not None:
                 times.append(frame.time)
     stated = stream.frames or len(numbers)
