@@ -39,7 +39,7 @@ def hostile_name(bench: Bench) -> None:
         "bare": name,
         "absolute": folder + b"/" + name,
         "folder": b"src",
-        "pattern": b"src/*",
+        "pattern": b"src/.*" if stem.startswith(b".") else b"src/*",  # as in a shell
     }[way]
     outcome, lines = bench.run(["-o", "out", "--", argument], guarded=[bench.folder / os.fsdecode(name)])
     bench.check_videos(lines)
