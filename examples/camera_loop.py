@@ -1,33 +1,32 @@
-"""Labels a camera frame by frame: ``python examples/camera_loop.py 0``, or a video file in place of the number."""
+"""Labels a camera or a stream: ``python examples/camera_loop.py 0``, or an address, or a video."""
 
 from __future__ import annotations
 
 import sys
-import time
 
-import cv2
+from ifseg_rt import IfsegError, Observer, Segmenter
+from ifseg_rt.sources.base import Event, Source
 
-from ifseg_rt import Segmenter
+
+class Losses(Observer):
+    """Says when the camera goes and comes back."""
+
+    def event(self, source: Source, event: Event) -> None:
+        """Print it on standard error."""
+        print(event.text, file=sys.stderr)
 
 
 def main(source: str) -> None:
-    """Print what fills most of each frame, and how long the frame took, until the source ends."""
-    capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
-    if not capture.isOpened():
-        sys.exit(f"cannot open {source}")
-    try:
-        with Segmenter.default() as segmenter:
-            while True:
-                read, frame = capture.read()
-                if not read:
-                    break
-                start = time.perf_counter()
-                shares = segmenter(frame).shares
-                largest = max(shares, key=lambda name: shares[name])
-                print(f"{largest} {shares[largest]:.0%}, {1000 * (time.perf_counter() - start):.0f} ms")
-    finally:
-        capture.release()
+    """Print what fills most of each frame, and how old the frame was by then, until the source ends."""
+    with Segmenter.default() as segmenter:
+        for seen in segmenter.stream(source, observer=Losses()):
+            shares = seen.result.shares
+            largest = max(shares, key=lambda name: shares[name])
+            print(f"{largest} {shares[largest]:.0%}, {seen.latency_ms:.0f} ms after capture", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except IfsegError as error:
+        sys.exit(str(error))

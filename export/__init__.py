@@ -43,13 +43,13 @@ def export_onnx(
         neighbours: patches that the refinement averages (spec 9).
         rounds: how often it averages.
         pictures: folder of pictures for the parity check; ``None`` for the shipped ones.
-        opset: ONNX operator set, 18, 20, 22 or 23; ``None`` for the default.
+        opset: ONNX operator set, 18, 20, 22 or 23; ``None`` for the lowest that serves the precision.
         biases: position biases as small ``"factors"`` that a run time folds when it opens the model (``"auto"``), or
             as ``"tables"``, twice the file, for builders that do not fold.
         precision: ``"fp32"``; ``"int8"`` for CPUs; ``"fp16"``, ``"bf16"`` or ``"int8_fp16"`` for GPUs. Inputs and
             outputs stay float32.
-        attention: ``"plain"`` operators, or ``"fused"``, faster in ONNX Runtime on a CPU and unknown to others;
-            ``None`` for fused with int8 and plain otherwise.
+        attention: ``"plain"`` operators (``None``), or ``"fused"``, faster in ONNX Runtime on a CPU, from 1.23 on, and
+            unknown to others.
 
     Returns:
         The sealed sidecar.

@@ -29,8 +29,8 @@ class ExportSettings:
         opset: ONNX operator set; ``None`` for the default.
         biases: position biases as factors or as tables (see :mod:`export.frozen.biases`).
         precision: of weights and matrix products (see :mod:`export.frozen.precision`).
-        attention: as plain operators or as one fused operator (:mod:`export.frozen.precision`); ``None``: fused where
-            the precision is meant for ONNX Runtime on a CPU alone (int8), plain otherwise.
+        attention: as plain operators, which is what ``None`` means, or as one fused operator
+            (:mod:`export.frozen.precision`), which only ONNX Runtime 1.23 and later know.
         calibration: folder of pictures that the ranges of int8_fp16 are taken from; ``None`` for synthetic ones.
         pictures: folder of pictures for the parity check; ``None`` for the shipped ones.
     """
@@ -50,7 +50,7 @@ class ExportSettings:
     @property
     def attention_form(self) -> AttentionForm:
         """How attention is written."""
-        return self.attention or ("fused" if self.precision == "int8" and self.opset is None else "plain")
+        return self.attention or "plain"
 
     def check(self) -> None:
         """Refuses invalid settings.

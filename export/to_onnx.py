@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> None:
     )
     settings.check()
     target = options.output or default_target(options.checkpoint, ".onnx")
-    check_target(target)
+    check_target(target, Path(options.checkpoint))
 
     def say(stage: str) -> None:
         if not options.quiet:
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         "--opset",
         type=int,
         metavar="N",
-        help="ONNX operator set: 18 to 23 (default: 20; bf16: 22; fused attention: 23)",
+        help="ONNX operator set: 18 to 23 (default: the lowest that serves: 20; bf16: 22; fused attention: 23)",
     )
     parser.add_argument(
         "--precision",
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--attention",
         choices=("plain", "fused"),
-        help="fused: one operator, faster in ONNX Runtime on a CPU, unknown to TensorRT (default: fused for int8)",
+        help="fused: one operator, faster on a CPU in ONNX Runtime 1.23 and later, unknown to others (default: plain)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")

@@ -108,7 +108,7 @@ def _from_onnx(options: argparse.Namespace, bench: Workbench) -> MadeEngine:
             hint="build the engine from the checkpoint: python -m export.to_trt ckpt.pt",
         )
     target = options.output or onnx.with_suffix(".engine")
-    check_engine_target(target)
+    check_engine_target(target, onnx, with_model=False)
     precision = read_artifact(onnx).precision
     if precision not in _IN_GRAPHS.values():
         raise UsageError(
@@ -143,7 +143,7 @@ def _from_checkpoint(options: argparse.Namespace, bench: Workbench) -> Iterator[
     )
     settings.check()
     target = options.output or default_target(options.source, ".engine")
-    check_engine_target(target)
+    check_engine_target(target, Path(options.source))
     loaded = load_checkpoint(options.source, options, bench.on_stage)
     if options.size is None and loaded.size is not None:
         sizes = [loaded.size]

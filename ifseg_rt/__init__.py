@@ -18,17 +18,39 @@ if TYPE_CHECKING:
     from ifseg_rt.errors import IfsegError
     from ifseg_rt.result import Result
     from ifseg_rt.segmenter import Segmenter
+    from ifseg_rt.sinks.label_video import read_label_video
+    from ifseg_rt.sinks.palette import read_labels
+    from ifseg_rt.sources.settings import SourceSettings
+    from ifseg_rt.stream.observer import Observer
+    from ifseg_rt.stream.policy import StreamPolicy
 
     __version__: str
 
-__all__ = ["Artifact", "IfsegError", "Result", "Segmenter", "__version__", "read_artifact"]
+__all__ = [
+    "Artifact",
+    "IfsegError",
+    "Observer",
+    "Result",
+    "Segmenter",
+    "SourceSettings",
+    "StreamPolicy",
+    "__version__",
+    "read_artifact",
+    "read_label_video",
+    "read_labels",
+]
 
 _HOMES = {
     "Artifact": "ifseg_rt.artifact.sidecar",
     "IfsegError": "ifseg_rt.errors",
+    "Observer": "ifseg_rt.stream.observer",
     "Result": "ifseg_rt.result",
     "Segmenter": "ifseg_rt.segmenter",
+    "SourceSettings": "ifseg_rt.sources.settings",
+    "StreamPolicy": "ifseg_rt.stream.policy",
     "read_artifact": "ifseg_rt.artifact.sidecar",
+    "read_label_video": "ifseg_rt.sinks.label_video",
+    "read_labels": "ifseg_rt.sinks.palette",
 }
 
 

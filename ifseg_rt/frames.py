@@ -11,6 +11,7 @@ from ifseg_rt.errors import SourceError, UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_ORIENTATION = 0x0112
 ColorOrder = Literal["bgr", "rgb"]
 
 
@@ -36,7 +37,8 @@ def as_color_frame(
 
     Args:
         frame: uint8 array H x W x 3 in ``color`` order; grey H x W or H x W x 1 (repeated three times);
-            H x W x 4 (the alpha channel is dropped, not blended); any strides; or a PIL picture.
+            H x W x 4 (the alpha channel is dropped, not blended); any strides; or a PIL picture, which is set upright
+            as its EXIF data say.
         color: order of the array's channels; a PIL picture is always RGB.
         contiguous: ``False`` leaves the strides as they are, for callers that copy the frame anyway.
 
@@ -72,10 +74,28 @@ def _from_pil(picture: Any) -> NDArray[np.uint8]:  # noqa: ANN401
             f"a PIL picture of mode {mode!r} has more than 8 bits a channel; expected 8 bits",
             hint="scale it to 0..255 and convert it to RGB first",
         )
-    array = np.ascontiguousarray(np.asarray(picture.convert("RGB"), dtype=np.uint8))
+    try:
+        pixels = np.asarray(picture.convert("RGB"), dtype=np.uint8)
+        turn = picture.getexif().get(_ORIENTATION, 1) if hasattr(picture, "getexif") else 1
+    except (OSError, ValueError, SyntaxError, EOFError) as error:  # PIL reads a file when its pixels are asked for
+        raise SourceError(
+            f"the PIL picture cannot be read: {error}", hint="its file is cut off, damaged or was closed too early"
+        ) from error
+    array = np.ascontiguousarray(_upright(pixels, turn))
     if array.size == 0:
         raise SourceError(f"the frame is empty: it has shape {array.shape}")
     return array
+
+
+def _upright(pixels: NDArray[np.uint8], turn: Any) -> NDArray[np.uint8]:  # noqa: ANN401 (EXIF data hold anything)
+    """Turn a picture as EXIF's tag Orientation says: 1 is upright, 5 to 8 lie on their side, half of them mirrored."""
+    if turn not in range(2, 9):
+        return pixels
+    if turn >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels[::-1] if turn in (3, 4, 7, 8) else pixels
 
 
 def _checked_array(frame: Any) -> NDArray[np.uint8]:  # noqa: ANN401

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
+from contextlib import suppress
 from typing import Any
 
 _open: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -25,3 +26,9 @@ def _leave_alone() -> None:
         # One reference that nobody gives back: not at the end of the process either.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
     _open.clear()
+    # ONNX Runtime ends threads of its own when the process ends. There are none in a child, and 1.31 waits for them for
+    # ever, so that an os.fork() child would never exit. What is registered last comes first: when Python is done, the
+    # child leaves at once, with the status that it has.
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.on_exit(library._exit, None)

@@ -14,6 +14,7 @@ from ifseg_rt.artifact.sidecar import Artifact
 from ifseg_rt.choose_runner import open_runner
 from ifseg_rt.errors import ArtifactError, DeviceError
 from ifseg_rt.frames import color_order
+from ifseg_rt.leaving import native_work
 from ifseg_rt.machine import require_gpu
 from ifseg_rt.model_file import read_model
 from ifseg_rt.options import (
@@ -35,6 +36,10 @@ from ifseg_rt.runner import Runner
 if TYPE_CHECKING:
     from ifseg_rt.frames import ColorOrder
     from ifseg_rt.gpu.results.on_gpu import DeviceResult
+    from ifseg_rt.sources.settings import SourceSettings
+    from ifseg_rt.stream.observer import Observer
+    from ifseg_rt.stream.policy import StreamPolicy
+    from ifseg_rt.stream.segmented import SegmentedStream
 
 _LOG = logging.getLogger(__name__)
 
@@ -203,7 +208,9 @@ class Segmenter:
             DeviceError: the device failed.
         """
         self._use_own_process()
-        return self._runner.run(frame, self._order(color))
+        order = self._order(color)
+        with native_work:
+            return self._runner.run(frame, order)
 
     def on_device(self, frame: Any, color: str | None = None, *, stream: Any = None) -> DeviceResult:  # noqa: ANN401
         """Segment one frame on the GPU and leave the result there.
@@ -225,7 +232,41 @@ class Segmenter:
             DeviceError: the GPU failed, or does not take the stream.
         """
         self._use_own_process()
-        return self._runner.run_on_device(frame, self._order(color), stream)
+        order = self._order(color)
+        with native_work:
+            return self._runner.run_on_device(frame, order, stream)
+
+    def stream(
+        self,
+        *sources: str | int | Path,
+        policy: StreamPolicy | None = None,
+        settings: SourceSettings | None = None,
+        observer: Observer | None = None,
+    ) -> SegmentedStream:
+        """Label files, cameras and network streams while the next frames are read.
+
+        Args:
+            sources: as the command takes them: files, folders, patterns, ``0``, ``"rtsp://..."``, ``"-"``, ``"test:"``.
+            policy: staleness, reconnecting, number of frames.
+            settings: damaged frames, time limits, cameras' sizes.
+            observer: is told of losses, reconnections and damaged frames.
+
+        Returns:
+            An iterable of :class:`ifseg_rt.stream.items.Labelled`, and a context manager. Leaving it, or the loop over
+            it, stops all threads within two seconds.
+
+        Raises:
+            SourceError: a file does not exist, or nothing of it can be read.
+            UsageError: an address or a setting is invalid.
+
+        Example:
+            >>> with Segmenter.default() as segmenter, segmenter.stream("rtsp://robot.local/front") as frames:
+            ...     for seen in frames:
+            ...         drive(seen.result.mask("road"), age_ms=seen.latency_ms)
+        """
+        from ifseg_rt.stream.segmented import SegmentedStream
+
+        return SegmentedStream(self, sources, policy, settings, observer)
 
     def close(self) -> None:
         """Wait for a running call and free the model. May be called again."""

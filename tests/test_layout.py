@@ -130,7 +130,7 @@ ROWS: dict[str, list[set[str]]] = {
         {"tensorrt", "options", "categories", "drawing"},
         {"artifact", "frames", "kernels", "sources"},
         {"machine", "cache"},
-        {"errors", "native_noise", "processes", "upsampling", "version"},
+        {"errors", "leaving", "native_noise", "processes", "upsampling", "version"},
     ],
     "export": [
         {"to_onnx", "to_trt"},
@@ -154,7 +154,7 @@ ROWS: dict[str, list[set[str]]] = {
         {"words"},
     ],
     "benchmarks": [
-        {"miou", "latency", "label_times", "precisions", "plots", "report"},
+        {"miou", "latency", "label_times", "glass_to_mask", "precisions", "plots", "report"},
         {"gpu", "peers"},
         {"speed", "quality"},
         {"making"},

@@ -6,8 +6,8 @@ Marks on the pages, each an HTML comment on the line before the fence:
 - ``<!-- not run: REASON -->``: it needs what a test has not got; programs and options must exist all the same.
 
 All other ``console`` and ``python`` blocks are run, page after page and from top to bottom, in one folder that looks
-like a checkout, so that all pages share the models made on the way. They are run word for word but for one thing:
-adaptations take 2 steps, because their number changes only the minutes and the quality.
+like a checkout, so that all pages share the models made on the way. They are run word for word but for numbers that
+change only the minutes and the quality: adaptations take one step of one picture, and models are for 96 x 128 pixels.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ PAGES = (
     "docs/words-and-checkpoints.md",
     "docs/gpu.md",
     "docs/command-line.md",
+    "docs/robot.md",
     "docs/results.md",
     "docs/architecture.md",
     "docs/method.md",
@@ -80,7 +81,7 @@ def blocks(page: str) -> list[Block]:
     ]
 
 
-TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
+SIGNAL_EXIT_CODES = {128 + signal.SIGTERM, 128 + signal.SIGHUP}
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUN = [block for block in BLOCKS if block.language in ("console", "python") and not block.mark]
@@ -136,9 +137,10 @@ def run(command: list[str], place: Path, environment: dict[str, str]) -> subproc
 
 
 def shortened(body: str) -> str:
-    """Return the block with adaptations of 2 steps."""
-    body = re.sub(r"--steps \d+", "--steps 2", body)
-    return re.sub(r'^(ifseg-rt .*--categories "[^"]*")', r"\1 --steps 2", body, flags=re.M)
+    """Return the block with short adaptations of small models."""
+    for option, value in (("steps", "1"), ("batch-size", "1"), ("size", "96x128")):
+        body = re.sub(rf"--{option} [\dx]+", f"--{option} {value}", body)
+    return re.sub(r'^(ifseg-rt .*--categories "[^"]*")', r"\1 --steps 1 --size 96x128", body, flags=re.M)
 
 
 @pytest.mark.parametrize("block", RUN, ids=name)
@@ -242,4 +244,4 @@ def test_documented_exit_codes_are_those_of_the_errors() -> None:
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.M)}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.IfsegError)]
     raised = {kind.exit_code for kind in kinds}
-    assert documented == {0, errors.INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, *raised}
+    assert documented == {0, errors.INTERRUPTED_EXIT_CODE, *SIGNAL_EXIT_CODES, *raised}

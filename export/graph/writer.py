@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 # The name of an open batch axis in the graph.
 BATCH_NAME = "batch"
-# 20 has Gelu as one operator: ONNX Runtime does not recognise all the pieces it is cut into below (18).
+# 20 has Gelu as one operator: ONNX Runtime does not recognise all the pieces it is cut into below (18). The oldest ONNX
+# Runtime that is declared, 1.20, knows operators up to 21 and file formats up to 10.
 DEFAULT_OPSET = 20
+OLDEST_RUNTIME_IR = 10
 # The first one in which convolutions take bfloat16.
 BF16_OPSET = 22
 # The first one with an Attention operator.
@@ -82,8 +84,8 @@ def write_onnx(
                 files.append(path.with_name(path.name + ".data"))
             program.save(path, external_data=external)
             onnx.checker.check_model(str(path), full_check=True)
-    except OSError as error:
-        raise ExportError(f"cannot write {path}: {error.strerror or error}") from error
+    except OSError:
+        raise  # of the place, which the caller chose
     except (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as error:
         raise ExportError(f"the network could not be written as ONNX: {_first_line(error)}") from error
     return files

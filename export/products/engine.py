@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,16 +14,17 @@ from export.freeze_model import freeze_model
 from export.parity.comparison import ParityError
 from export.pictures import parity_pictures
 from export.products.onnx_model import check_target, export_model, on_cpu
+from export.products.places import check_places, refuse_foreign_json, scratch_beside
 from export.settings import ExportSettings
 from ifseg_rt.artifact.file_kinds import ENGINE_SUFFIXES
 from ifseg_rt.artifact.sidecar import read_artifact, sidecar_path
-from ifseg_rt.errors import ExportError, IfsegError, UsageError
+from ifseg_rt.errors import IfsegError, UsageError
 from ifseg_rt.machine import Machine
 from ifseg_rt.tensorrt.building.progress import BuildProgress
 from ifseg_rt.tensorrt.building.settings import BuildSettings
 from ifseg_rt.tensorrt.building.write import move_into_place, write_engine
 from ifseg_rt.tensorrt.installed import TensorRt
-from ifseg_rt.tensorrt.schema import EngineArtifact, EngineParity
+from ifseg_rt.tensorrt.schema import ENGINE_KIND, EngineArtifact, EngineParity
 from ifseg_rt.tensorrt.sidecar import engine_sidecar_path, write_engine_sidecar
 
 if TYPE_CHECKING:
@@ -74,18 +74,23 @@ class MadeEngine:
     engine_parity: dict[str, Any]
 
 
-def check_engine_target(path: Path) -> None:
+def check_engine_target(path: Path, source: Path | None = None, *, with_model: bool = True) -> None:
     """Refuses a place that cannot become an engine, before minutes of work.
+
+    Args:
+        path: the engine to write.
+        source: what it is made from, which is never overwritten.
+        with_model: whether the ONNX model beside it is written as well.
 
     Raises:
         UsageError: not an engine's suffix, or in a folder that does not exist.
     """
     if path.suffix.lower() not in ENGINE_SUFFIXES:
         raise UsageError(f"the output must end in {', '.join(sorted(ENGINE_SUFFIXES))}, found {path.name!r}")
-    check_target(path.with_suffix(".onnx"))
-    for target in (path, engine_sidecar_path(path)):
-        if target.is_dir():
-            raise UsageError(f"{target} is a folder; expected the name of a file to write")
+    if with_model:
+        check_target(path.with_suffix(".onnx"), source)
+    check_places([path, engine_sidecar_path(path)], source)
+    refuse_foreign_json(engine_sidecar_path(path), ENGINE_KIND)
 
 
 def engine_from_model(
@@ -114,7 +119,7 @@ def engine_from_model(
     model = replace(model, module=on_cpu(model.module))
     pictures = parity_pictures(settings.pictures)
     onnx_name = target.with_suffix(".onnx").name
-    with _scratch(target) as folder, _explained(model.module, settings, pictures[0], bench):
+    with scratch_beside(target) as folder, _explained(model.module, settings, pictures[0], bench):
         exported = export_model(model, folder / onnx_name, settings, provenance=provenance, on_stage=bench.on_stage)
         if (doubt := exported.report.doubt) is not None:
             bench.on_note(f"warning: {doubt}")
@@ -144,7 +149,7 @@ def engine_from_onnx(onnx: Path, target: Path, pictures_folder: Path | None, ben
     """
     artifact = read_artifact(onnx)
     pictures = parity_pictures(pictures_folder)
-    with _scratch(target) as folder:
+    with scratch_beside(target) as folder:
         draft = folder / target.name
         engine = _build(onnx, draft, bench)
         engine, report = _compared(
@@ -152,16 +157,6 @@ def engine_from_onnx(onnx: Path, target: Path, pictures_folder: Path | None, ben
         )
         move_into_place([draft, engine_sidecar_path(draft)], target.parent)
     return MadeEngine(target, onnx, engine, msgspec.to_builtins(artifact.parity), report)
-
-
-@contextmanager
-def _scratch(target: Path) -> Iterator[Path]:
-    """A folder beside ``target``, so that finished files only have to be renamed."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise ExportError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 @contextmanager

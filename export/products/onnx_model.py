@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.freeze_model import freeze_model
-from ifseg_rt.artifact.sidecar import Artifact, read_artifact, sidecar_path, write_artifact
-from ifseg_rt.errors import ExportError, UsageError
+from export.products.places import check_places, moved_into, refuse_foreign_json, scratch_beside
+from ifseg_rt.artifact.sidecar import KIND, Artifact, read_artifact, sidecar_path, write_artifact
+from ifseg_rt.errors import UsageError
 
 if TYPE_CHECKING:
     from export.parity.graph import ParityReport
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from train.models.base import SegmentationModel
 
 _ONNX_SUFFIX = ".onnx"
+DATA_SUFFIX = ".data"  # of the file of weights beside a large model
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,22 @@ class Exported:
     report: ParityReport
 
 
-def check_target(path: Path) -> None:
+def check_target(path: Path, source: Path | None = None) -> None:
     """Refuses a place that cannot become an artifact, before minutes of work.
 
+    Args:
+        path: the ``.onnx`` file to write.
+        source: what it is made from, which is never overwritten.
+
     Raises:
-        UsageError: not a ``.onnx`` name, or in a folder that does not exist.
+        UsageError: not a ``.onnx`` name, in a folder that does not exist, or where something else lies: a link, the
+            source, a ``.json`` that is not the sidecar of a model.
     """
     if path.suffix != _ONNX_SUFFIX:
         raise UsageError(f"the output must end in {_ONNX_SUFFIX}, found {path.name!r}")
-    if not path.parent.is_dir():
-        raise UsageError(f"the folder {path.parent} for the output does not exist")
-    for target in (path, sidecar_path(path)):
-        if target.is_dir():
-            raise UsageError(f"{target} is a folder; expected the name of a file to write")
+    sidecar = sidecar_path(path)
+    check_places([path, sidecar, path.with_name(path.name + DATA_SUFFIX)], source)
+    refuse_foreign_json(sidecar, KIND)
 
 
 def on_cpu(model: SegmentationModel) -> SegmentationModel:
@@ -76,7 +80,8 @@ def export_model(
         UsageError: invalid settings or path, or the grid does not fit the model.
         VocabularyError: no categories, or names that do not fit them.
         SourceError: the parity pictures cannot be read.
-        ExportError: the graph cannot be written, or does not compute the same as the model.
+        ExportError: the graph cannot be made, or does not compute the same as the model.
+        IfsegError: the disk is full, or the place cannot be written to.
     """
     settings.check()
     check_target(path)
@@ -91,22 +96,19 @@ def export_model(
     on_stage(f"freezing {module.config.name} for {settings.size[0]} x {settings.size[1]}, {len(records)} categories")
     frozen = freeze_model(module, settings, on_stage=on_stage)
     opset = settings.opset or default_opset(settings.precision, settings.attention_form)
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-            # The final names already here: the graph refers to its data file by name.
-            draft = Path(scratch) / path.name
-            on_stage("writing the graph")
-            files = write_onnx(frozen, draft, opset=opset)
-            on_stage(f"comparing it with the model on {len(pictures)} pictures")
-            names = [record.name for record in records]
-            report = measure_parity(module, frozen, draft, preprocess_of(module.config, settings.size), pictures, names)
-            report.check()
-            known = {**model.provenance, **(provenance or {})}
-            write_artifact(describe(module, frozen, files, records, report.parity, known), sidecar_path(draft))
-            artifact = read_artifact(draft)
-            # The sidecar last: until it arrives, a reader is refused by the hashes and never sees a wrong pair.
-            for file in (*files[::-1], sidecar_path(draft)):
-                file.replace(path.with_name(file.name))
-    except OSError as error:
-        raise ExportError(f"cannot write {path}: {error.strerror or error}") from error
+    with scratch_beside(path) as scratch:
+        # The final names already here: the graph refers to its data file by name.
+        draft = scratch / path.name
+        on_stage("writing the graph")
+        files = write_onnx(frozen, draft, opset=opset)
+        on_stage(f"comparing it with the model on {len(pictures)} pictures")
+        names = [record.name for record in records]
+        report = measure_parity(module, frozen, draft, preprocess_of(module.config, settings.size), pictures, names)
+        report.check()
+        known = {**model.provenance, **(provenance or {})}
+        described = describe(module, frozen, files, records, report.parity, known, opset=opset)
+        write_artifact(described, sidecar_path(draft))
+        artifact = read_artifact(draft)
+        # The sidecar last: until it arrives, a reader is refused by the hashes and never sees a wrong pair.
+        moved_into(path.parent, [*files[::-1], sidecar_path(draft)])
     return Exported(path, artifact, report)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ifseg_rt.cache import replace_file
 from ifseg_rt.cli.exit_codes import parse, run_command
 from ifseg_rt.errors import UsageError
 from ifseg_rt.kernels.compile import SOURCES, TARGETS, Compiled, compile_source
@@ -35,17 +36,27 @@ def _run(options: argparse.Namespace) -> None:
     unknown = [target for target in options.targets if not re.fullmatch(r"(sm|compute)_\d+[af]?", target)]
     if unknown:
         raise UsageError(f"a target is written sm_NN or compute_NN; found {', '.join(unknown)}")
+    if options.output is not None:
+        _make_folder(options.output)
     rows = [("kernel", "target", "file bytes", "registers", "shared bytes")]
     for target in options.targets:
         for source in SOURCES:
             compiled = compile_source(source, target)
             rows += _rows(source, target, compiled)
             if options.output is not None:
-                options.output.mkdir(parents=True, exist_ok=True)
-                (options.output / f"{source}.{target}.{compiled.kind}").write_bytes(compiled.code)
+                replace_file(options.output / f"{source}.{target}.{compiled.kind}", compiled.code)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, ValueError):
+        raise UsageError(f"{folder} cannot be a folder: a file of that name is there, or it is no name") from None
+    except OSError as error:
+        raise UsageError(f"the folder {folder} cannot be made: {error.strerror}") from None
 
 
 def _rows(source: str, target: str, compiled: Compiled) -> list[tuple[str, str, str, str, str]]:

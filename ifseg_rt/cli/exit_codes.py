@@ -1,26 +1,23 @@
 """How every command ends: errors become one line, a hint and an exit code, and signals end it cleanly.
 
-0 done, 1 a bug or a file that could not be written, 2 to 8 see :mod:`ifseg_rt.errors`, 130 Ctrl-C, 143 SIGTERM.
+0 done, 1 a bug or a file that could not be written, 2 to 8 see :mod:`ifseg_rt.errors`; 130 Ctrl-C, 143 SIGTERM, 129
+SIGHUP.
 """
 
 from __future__ import annotations
 
 import argparse
-import signal
+import errno
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
+from ifseg_rt.cli.signals import SignalledError, signals_end_cleanly
 from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, IfsegError, UsageError
+from ifseg_rt.native_noise import standard_descriptors
 
-TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
-
-
-class TerminatedError(KeyboardInterrupt):
-    """The process was asked to end with SIGTERM."""
+_IMPOSSIBLE_NAMES = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
@@ -49,19 +46,27 @@ def run_command(work: Callable[[list[str]], None], arguments: Sequence[str] | No
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments  # known before parsing, because parsing can fail too
+    standard_descriptors()
     try:
-        with _clean_end_on_sigterm():
+        with signals_end_cleanly():
             work(arguments)
     except SystemExit as error:  # --help and --version
         return int(error.code or 0)
-    except TerminatedError:
-        return _failed("terminated", None, TERMINATED_EXIT_CODE)
-    except KeyboardInterrupt:
+    except SignalledError as signalled:
+        return _failed(signalled.word, None, signalled.exit_code)
+    except KeyboardInterrupt:  # from a child's exit code
         return _failed("interrupted", None, INTERRUPTED_EXIT_CODE)
     except IfsegError as error:
         if debug:
             raise
         return _failed(f"error: {error}", error.hint, error.exit_code)
+    except OSError as error:
+        if debug:
+            raise
+        # A name that no file can have is the user's; anything else is the place's.
+        code = UsageError.exit_code if error.errno in _IMPOSSIBLE_NAMES else 1
+        place = f"{error.filename}: " if isinstance(error.filename, str | bytes) else ""
+        return _failed(f"error: {place}{error.strerror or error}", None, code)
     except Exception as error:
         if debug:
             raise
@@ -72,24 +77,7 @@ def run_command(work: Callable[[list[str]], None], arguments: Sequence[str] | No
 
 
 def _failed(message: str, hint: str | None, code: int) -> int:
-    sys.stderr.write(message + "\n")
-    if hint is not None:
-        sys.stderr.write(f"hint: {hint}\n")
+    with suppress(OSError):  # a full disk or a reader that has gone: the exit code still tells
+        sys.stderr.write(message + "\n" + ("" if hint is None else f"hint: {hint}\n"))
+        sys.stderr.flush()
     return code
-
-
-@contextmanager
-def _clean_end_on_sigterm() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C: otherwise half-written files would stay, and a video without its index."""
-
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise TerminatedError
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # the caller owns the signals
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

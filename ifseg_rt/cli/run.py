@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ifseg_rt.cli.console import Console, log_to
+from ifseg_rt.cli.signals import stopping_with
 from ifseg_rt.errors import UsageError
-from ifseg_rt.native_noise import quiet_environment
+from ifseg_rt.native_noise import own_stderr, quiet_environment
 
 if TYPE_CHECKING:
+    from ifseg_rt.sinks.jsonl import JsonLines
     from ifseg_rt.sinks.window import Window
+    from ifseg_rt.sources.base import Source
+    from ifseg_rt.sources.settings import SourceSettings
+    from ifseg_rt.stream.policy import StreamPolicy
+
+_NAMED = 10  # files left out that are named; a folder of ten thousand others must not fill the screen
 
 
 def run(options: argparse.Namespace) -> None:
@@ -25,77 +31,119 @@ def run(options: argparse.Namespace) -> None:
         IfsegError: whatever can go wrong; the class carries the exit code.
         KeyboardInterrupt: the user pressed Ctrl-C; every file written so far is finished.
     """
-    console = Console(quiet=options.quiet)
-    log_to(console, debug=options.debug)
     _check_together(options)
-    if not options.debug:
-        quiet_environment()
+    with ExitStack() as stack:
+        if not options.debug:
+            quiet_environment()
+            stack.enter_context(own_stderr())
+        console = Console(quiet=options.quiet)
+        log_to(console, debug=options.debug)
+        _run(options, console, stack)
+
+
+def _run(options: argparse.Namespace, console: Console, stack: ExitStack) -> None:
     # Only now: OpenCV reads its environment when it is imported.
     from ifseg_rt.segmenter import Segmenter
+    from ifseg_rt.sinks.jsonl import JsonLines
     from ifseg_rt.sinks.outputs import Outputs
-    from ifseg_rt.sources.base import Source
-    from ifseg_rt.sources.camera import CameraSource
-    from ifseg_rt.sources.find import find_sources
     from ifseg_rt.stream.pipeline import Pipeline
 
-    with ExitStack() as stack:
-        sources: list[Source]
-        if options.camera is not None:
-            device = int(options.camera) if options.camera.isdecimal() else options.camera
-            sources = [CameraSource(device)]
-        else:
-            found = find_sources(options.sources)
-            sources = list(found.found)
-            if found.ignored:
-                files = "1 file" if found.ignored == 1 else f"{found.ignored} files"
-                console.note(f"skipped {files}: not pictures or videos")
-        if len(sources) == 1:
-            # Before minutes of adaptation: a camera that is not there should be known at once.
-            stack.enter_context(closing(sources[0]))
-            sources[0].open()
-        outputs = Outputs(options.output, sources)
-        model = _model(options, console)
-        if options.rebuild:
-            _refit(model, options, console)
-        no_window = _why_no_window(options)
-        segmenter = stack.enter_context(
-            Segmenter(
-                model,
-                refine=_refine(options),
-                device=options.device,
-                threads=options.threads,
-                cuda_graph=not options.no_cuda_graph,
-                time_stages=options.time_stages,
-                # On a GPU it comes with the labels; where nobody looks at pictures it is not painted.
-                overlay=options.alpha if outputs.saves or no_window is None else None,
-            )
+    settings = _source_settings(options)
+    sources = _sources(options, settings, console)
+    outputs = stack.enter_context(
+        closing(Outputs(options.output, sources, save=options.save, audio=options.audio, note=console.note))
+    )
+    model = _model(options, console)
+    if options.rebuild:
+        _refit(model, options, console)
+    no_window = _why_no_window(options)
+    segmenter = stack.enter_context(
+        Segmenter(
+            model,
+            refine=_refine(options),
+            device=options.device,
+            threads=options.threads,
+            cuda_graph=not options.no_cuda_graph,
+            time_stages=options.time_stages,
+            # On a GPU it comes with the labels; where nobody looks at pictures it is not painted.
+            overlay=options.alpha if outputs.draws or no_window is None else None,
+            allow_host_code=options.allow_host_code,
         )
-        console.note(
-            f"{model.name} ({len(segmenter.categories)} categories) runs on {_named(segmenter.device, segmenter.gpu)}"
-        )
-        window = _window(console, no_window, saves=outputs.saves)
-        if window is not None:
-            stack.enter_context(closing(window))
-        if outputs.folder is not None:
-            console.note(f"writing to {outputs.folder}{os.sep}")
-        pipeline = Pipeline(
-            segmenter,
-            outputs,
-            _line_writer(),
-            window,
-            console,
-            alpha=options.alpha,
-            max_frames=options.max_frames,
-        )
-        try:
+    )
+    console.note(
+        f"{model.name} ({len(segmenter.categories)} categories) runs on {_named(segmenter.device, segmenter.gpu)}"
+    )
+    window = _window(console, no_window, saves=outputs.saves)
+    if window is not None:
+        stack.enter_context(closing(window))
+    if outputs.folder is not None:
+        console.note(f"writing to {outputs.folder}{os.sep}")
+    # Looked up for every line: a progress bar on the same terminal replaces sys.stdout to stay below the lines.
+    lines = JsonLines(lambda: sys.stdout)
+    pipeline = Pipeline(
+        segmenter,
+        outputs,
+        lines.write,
+        window,
+        console,
+        alpha=options.alpha,
+        policy=_policy(options),
+        settings=settings,
+    )
+    try:
+        with stopping_with(pipeline.stop):
             pipeline.run(sources)
-        except BrokenPipeError:
-            # The reader of our lines (head, say) has seen enough. Python would complain when flushing at exit.
+    finally:
+        if lines.failed is not None:
+            # Python would complain when it flushes at the end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
-        if window is not None and sources[-1].is_still and sys.stdin.isatty():
-            console.note("press any key in the window to close it")
-            window.hold()
+    _check_lines(lines, saved=outputs.saves)
+    if window is not None and sources[-1].is_still and sys.stdin.isatty():
+        console.note("press any key in the window to close it")
+        window.hold()
+
+
+def _sources(options: argparse.Namespace, settings: SourceSettings, console: Console) -> list[Source]:
+    """The sources named, checked as far as that can be done before minutes of adaptation."""
+    from ifseg_rt.sources.find import find_sources
+
+    found = find_sources(options.sources if options.camera is None else [options.camera], settings)
+    for path, reason in found.left_out[:_NAMED]:
+        console.note(f"left out: {path}: {reason}")
+    if len(found.left_out) > _NAMED:
+        console.note(f"left out: {len(found.left_out) - _NAMED} more files")
+    sources = list(found.found)
+    if len(sources) == 1 and not (sources[0].is_live and options.wait):
+        sources[0].open()
+        if sources[0].is_live and (options.categories or options.categories_file):
+            sources[0].close()  # what it buffers meanwhile would be old
+    return sources
+
+
+def _source_settings(options: argparse.Namespace) -> SourceSettings:
+    from ifseg_rt.sources.settings import MAX_PIXELS, SourceSettings
+
+    return SourceSettings(
+        corrupt=options.corrupt,
+        max_pixels=options.max_pixels or MAX_PIXELS,
+        open_timeout=options.open_timeout,
+        read_timeout=options.read_timeout,
+        camera_size=options.camera_size,
+        camera_fps=options.camera_fps,
+        camera_format=options.camera_format,
+    )
+
+
+def _policy(options: argparse.Namespace) -> StreamPolicy:
+    from ifseg_rt.stream.policy import StreamPolicy
+
+    return StreamPolicy(
+        max_staleness=None if options.max_staleness is None else options.max_staleness / 1e3,
+        max_retries=options.max_retries,
+        reconnect_timeout=options.reconnect_timeout,
+        wait=options.wait,
+        max_frames=options.max_frames,
+    )
 
 
 def _check_together(options: argparse.Namespace) -> None:
@@ -103,6 +151,8 @@ def _check_together(options: argparse.Namespace) -> None:
         raise UsageError("name either sources or --camera, not both")
     if options.camera is None and not options.sources:
         raise UsageError("nothing to label: name a picture, a video or a folder, or --camera 0", hint="ifseg-rt --help")
+    if options.camera_format is not None and len(options.camera_format) != 4:
+        raise UsageError(f"--camera-format: expected four letters such as MJPG, found {options.camera_format!r}")
     asked = [
         name
         for name, value in (
@@ -176,11 +226,17 @@ def _window(console: Console, why_not: str | None, *, saves: bool) -> Window | N
     return None
 
 
-def _line_writer() -> Callable[[Mapping[str, Any]], None]:
-    from ifseg_rt.sinks.jsonl import JsonLines
+def _check_lines(lines: JsonLines, *, saved: bool) -> None:
+    """A reader that has seen enough (head, say) is no error where files were written; anything else is.
 
-    # sys.stdout is looked up for every line: a progress bar on the same terminal replaces it to stay below the lines.
-    return lambda fields: JsonLines(sys.stdout).write(fields)
+    Raises:
+        SinkError: not all lines could be written.
+    """
+    from ifseg_rt.sinks.base import SinkError
+
+    if lines.failed is None or (saved and isinstance(lines.failed, BrokenPipeError)):
+        return
+    raise SinkError(f"standard output took {lines.written} lines and no more: {lines.failed.strerror}")
 
 
 def _named(device: str, gpu: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,6 +11,13 @@ from typing import TypeVar
 from ifseg_rt.errors import UsageError
 
 SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
+KINDS = (
+    "overlay",
+    "labels",
+    "masks",
+    "coco",
+    "label-video",
+)  # as ifseg_rt.sinks.choice has them; --help loads no sinks
 
 _SIZE = re.compile(r"(\d+)(?:\s*[xX]\s*(\d+))?")
 _BATCH = re.compile(r"(\d+)(?:\.\.(\d+))?")
@@ -100,6 +108,46 @@ def parse_refinement(text: str) -> tuple[int, int]:
     if not (found and first.strip().isdecimal() and second.strip().isdecimal()):
         raise UsageError(f"expected neighbours and rounds like 3,25, found {text!r}")
     return int(first), int(second)
+
+
+def parse_pixels(text: str) -> tuple[int, int]:
+    """Width and height of a camera's pictures, from ``1280x720``: as cameras and screens are named everywhere.
+
+    Raises:
+        UsageError: it is not that, or one of them is 0.
+    """
+    width, found, height = text.lower().partition("x")
+    if not (found and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UsageError(f"expected WIDTHxHEIGHT like 1280x720, found {text!r}")
+    return int(width), int(height)
+
+
+def parse_above_zero(text: str) -> float:
+    """A number above 0, of seconds or the like.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UsageError(f"expected a number above 0, found {text!r}")
+    return value
+
+
+def parse_kinds(text: str) -> frozenset[str]:
+    """What to write, from ``overlay,masks``.
+
+    Raises:
+        UsageError: one of them is unknown, or there is none.
+    """
+    kinds = {kind.strip() for kind in text.split(",")}
+    unknown = sorted(kinds - set(KINDS))
+    if unknown:
+        raise UsageError(f"expected some of {', '.join(KINDS)}, found {unknown[0]!r}")
+    return frozenset(kinds)
 
 
 def positive(text: str) -> int:

@@ -1,23 +1,26 @@
-"""Decides which files a run writes."""
+"""Decides which files a run writes, before it begins, so that none of them destroys anything."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ifseg_rt.errors import IfsegError, UsageError
-from ifseg_rt.sinks.base import Sink
+from ifseg_rt.sinks.base import Sink, SinkError
+from ifseg_rt.sinks.choice import KINDS, Wanted, check_kinds, endings_of, sink_for
 from ifseg_rt.sinks.jsonl import JsonLinesFile
-from ifseg_rt.sinks.pictures import PictureSink
-from ifseg_rt.sinks.videos import CODECS, VideoSink
+from ifseg_rt.sinks.placing.files import Place, in_words
+from ifseg_rt.sinks.placing.folder import OutputFolder
+from ifseg_rt.sinks.placing.single import SingleOutput, means_folder
 from ifseg_rt.sources.base import Source
 
+__all__ = ["KINDS", "Outputs"]
+
 DEFAULT_FOLDER = Path("ifseg-rt-output")
-_PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-_RESULTS = "results.jsonl"
-_RATE_WHEN_UNSTATED = 25.0  # for a video whose header gives none
+
+
+def _nobody(text: str) -> None:
+    pass
 
 
 class Outputs:
@@ -25,108 +28,120 @@ class Outputs:
 
     Args:
         output: what the user asked for: a video file, a picture file or a folder; ``None`` writes pictures and videos
-            to ``ifseg-rt-output`` and nothing for a camera.
+            to ``ifseg-rt-output`` and nothing for a live source.
         sources: everything that will be read.
+        save: which kinds of :data:`KINDS`; ``None`` saves overlay and labels of pictures, the overlay of videos.
+        audio: copy the sound track of files into the overlay video.
+        note: told what a user should know, one line each.
+
+    Attributes:
+        folder: the folder written to; ``None`` where there is none.
+        failed: what kept ``results.jsonl`` from being written whole, or ``None``.
 
     Raises:
-        UsageError: the output cannot hold what the sources give, or would overwrite one of them.
+        UsageError: the output cannot hold what the sources give, or would overwrite one of them or a foreign file.
+        SinkError: the folder cannot be written to, or another run is writing into it.
+        DeviceError: pycocotools is needed and missing.
     """
 
-    def __init__(self, output: str | None, sources: Sequence[Source]) -> None:
-        self._file: Path | None = None
-        self.folder: Path | None = None
-        self._taken: set[str] = set()
+    def __init__(
+        self,
+        output: str | None,
+        sources: Sequence[Source],
+        *,
+        save: frozenset[str] | None = None,
+        audio: bool = False,
+        note: Callable[[str], None] = _nobody,
+    ) -> None:
+        self._wanted = Wanted(save, audio, note)
+        self._note = note
+        self._single: SingleOutput | None = None
+        self._in: OutputFolder | None = None
         self._results: JsonLinesFile | None = None
+        self._stems: dict[int, str] = {}
+        self.failed: SinkError | None = None
+        check_kinds(save)
+        if save is not None and "coco" in save:
+            from ifseg_rt.sinks.coco import require_pycocotools
+
+            require_pycocotools()
         if output is None:
-            if any(not source.is_live for source in sources):
-                self.folder = DEFAULT_FOLDER
-        elif _means_folder(output):
-            self.folder = Path(output)
+            self._serves = [source for source in sources if not source.is_live]
+            if self._serves:
+                self._in = OutputFolder(DEFAULT_FOLDER, note)
+        elif means_folder(output):
+            self._serves = list(sources)
+            self._in = OutputFolder(Path(output), note)
         else:
-            self._file = _checked_file(Path(output), sources)
-        self._make_folder()
+            self._serves = list(sources)
+            self._single = SingleOutput(Path(output), sources, self._wanted)
+        self.folder = self._in.path if self._in is not None else None
+        if self._in is not None:
+            self._reserve(self._in)
+            self._results = self._in.results()
 
     @property
     def saves(self) -> bool:
         """Whether any file is written."""
-        return self._file is not None or self.folder is not None
+        return self._single is not None or self._in is not None
+
+    @property
+    def draws(self) -> bool:
+        """Whether an overlay will be asked for."""
+        if self._single is not None:
+            return "overlay" in self._single.places
+        return self._in is not None and (self._wanted.save is None or "overlay" in self._wanted.save)
 
     def open(self, source: Source) -> Sink | None:
         """The sink for one source, or ``None`` when nothing of it is saved."""
-        if self._file is not None:
-            path = self._file
-            if source.is_still:
-                return PictureSink(path, path.with_name(f"{path.stem}_labels.png"))
-            return VideoSink(path, _rate(source))
-        if self.folder is None or (source.is_live and self.folder is DEFAULT_FOLDER):
+        if self._single is not None:
+            return sink_for(source, self._single.places, self._wanted)
+        if self._in is None or not any(source is served for served in self._serves):
             return None
-        stem = self._free_stem(_stem(source))
-        if source.is_still:
-            return PictureSink(self.folder / f"{stem}_overlay.jpg", self.folder / f"{stem}_labels.png")
-        return VideoSink(self.folder / f"{stem}_overlay.mp4", _rate(source))
+        endings = endings_of(source, self._wanted.kinds(source))
+        stem = self._stems.pop(id(source), None)
+        if stem is None:  # opened a second time
+            stem = self._in.reserve(source.stem, list(endings.values()))
+        places = {kind: Place(self._in.path / f"{stem}{ending}") for kind, ending in endings.items()}
+        return sink_for(source, places, self._wanted)
 
-    def note(self, fields: dict[str, Any]) -> None:
-        """Add a frame's record to ``results.jsonl`` of the output folder, where there is one."""
-        if self.folder is None:
-            return
-        if self._results is None:
-            self._results = JsonLinesFile(self.folder / _RESULTS)
-        self._results.write(fields)
+    def record(self, fields: Mapping[str, Any]) -> None:
+        """Add a line to ``results.jsonl`` of the output folder, where there is one.
 
-    def close(self) -> None:
-        """Finish ``results.jsonl``; may be called twice."""
-        if self._results is not None:
-            self._results.close()
-
-    def _free_stem(self, stem: str) -> str:
-        free, number = stem, 1
-        while free in self._taken:  # a/1.jpg and b/1.jpg must not overwrite each other
-            number += 1
-            free = f"{stem}-{number}"
-        self._taken.add(free)
-        return free
-
-    def _make_folder(self) -> None:
-        folder = self.folder if self.folder is not None else self._file.parent if self._file is not None else None
-        if folder is None:
+        When that fails it is said once, :attr:`failed` is set, and the file ends with the line before.
+        """
+        if self._results is None or self.failed is not None:
             return
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self._results.write(fields)
         except OSError as error:
-            raise IfsegError(f"cannot make the output folder {folder}: {error.strerror}") from error
-        if not os.access(folder, os.W_OK):
-            raise IfsegError(f"cannot write into the output folder {folder}: no permission")
+            self._fail(error)
 
+    def close(self) -> None:
+        """Finish ``results.jsonl`` and let other runs into the folder; may be called twice."""
+        try:
+            if self._results is not None:
+                self._results.close()
+        except OSError as error:
+            self._fail(error)
+        finally:
+            self._results = None
+            if self._in is not None:
+                self._in.close()
 
-def _stem(source: Source) -> str:
-    return Path(source.name).stem.replace(" ", "_") if source.is_live else Path(source.name).stem
+    def _fail(self, error: OSError) -> None:
+        if self._results is not None and self.failed is None:
+            self.failed = SinkError(f"cannot write {self._results.path}: {in_words(error)}; it ends early")
+            self._note(str(self.failed))
 
-
-def _rate(source: Source) -> float | None:
-    if source.is_live:
-        return None  # the sink measures it
-    return source.fps if source.fps is not None else _RATE_WHEN_UNSTATED
-
-
-def _means_folder(output: str) -> bool:
-    return output.endswith(("/", os.sep)) or Path(output).is_dir() or Path(output).suffix == ""
-
-
-def _checked_file(path: Path, sources: Sequence[Source]) -> Path:
-    suffix = path.suffix.lower()
-    if suffix not in _PICTURES and suffix not in CODECS:
-        raise UsageError(
-            f"--output {path}: expected a folder, a video ({' '.join(CODECS)}) or a picture (.jpg), found {suffix}",
-            hint=f"for a folder of that name: --output {path}/",
-        )
-    if len(sources) != 1:
-        raise UsageError(f"--output {path} is one file, but there are {len(sources)} sources", hint="name a folder")
-    source = sources[0]
-    if suffix in CODECS and source.is_still:
-        raise UsageError(f"--output {path} is a video, but {source.name} is a picture", hint="use .jpg or .png")
-    if suffix in _PICTURES and not source.is_still:
-        kind = "camera" if source.is_live else "video"
-        raise UsageError(f"--output {path} is a picture, but {source.name} is a {kind}", hint="use .mp4")
-    if path.exists() and not source.is_live and path.samefile(source.name):
-        raise UsageError(f"--output {path} would overwrite the source")
-    return path
+    def _reserve(self, folder: OutputFolder) -> None:
+        numbered = []
+        for source in self._serves:
+            endings = list(endings_of(source, self._wanted.kinds(source)).values())
+            stem = folder.reserve(source.stem, endings)
+            self._stems[id(source)] = stem
+            if stem != source.stem and endings:
+                numbered.append(stem + endings[0])
+        if numbered:
+            names = "a name" if len(numbered) == 1 else f"{len(numbered)} names"
+            self._note(f"{names} in {folder.path} could not be used as it is: {numbered[0]}, for one, is new")

@@ -1,15 +1,14 @@
-"""Video output: the overlays at the rate of the source."""
+"""Video output: the overlays at the times of the source."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
-
-from ifseg_rt.errors import IfsegError
-from ifseg_rt.native_noise import native_noise_hidden
+from ifseg_rt.sinks.placing.files import Place
+from ifseg_rt.sinks.recording.encoder import MPEG4, even, for_avi, for_pictures
+from ifseg_rt.sinks.recording.segments import VideoFiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,80 +17,49 @@ if TYPE_CHECKING:
     from ifseg_rt.result import Result
     from ifseg_rt.sources.base import Frame
 
-# Codecs that every OpenCV wheel can encode; H.264 is in none of them.
-CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
-_FRAMES_TO_MEASURE = 8
-_UNKNOWN_RATE = 25.0
-
 
 class VideoSink:
-    """Writes the overlays of one source into one video file.
+    """Writes the overlays of one source into a video, every frame at its own time.
+
+    While it is written the file is called ``NAME.partial.mp4``; every frame is in it, and playable, before
+    :meth:`write` returns. :meth:`close` gives it an index and moves it into place.
 
     Args:
-        path: the file; its suffix is one of :data:`CODECS`.
-        fps: frames per second of the source; ``None`` takes the rate at which the first eight frames arrive, so that a
-            camera recording plays at its real speed.
+        place: the file; its suffix is one of :data:`ifseg_rt.sinks.choice.VIDEO_SUFFIXES`. AVI knows no times: its
+            frames follow each other evenly.
+        live: take the times at which frames were captured, not those that they bring.
+        rate: frames per second stated by the source, for frames without times.
+        audio_from: a file whose sound track is copied, in step with the pictures.
+        note: told what a user should know: a coding that browsers do not play, sound that is dropped, times mended.
     """
 
-    def __init__(self, path: Path, fps: float | None) -> None:
-        self._path = path
-        self._fps = fps
-        self._writer: cv2.VideoWriter | None = None
-        self._waiting: list[NDArray[np.uint8]] = []
-        self._arrivals: list[float] = []
-        self._size: tuple[int, int] | None = None
+    draws = True
 
-    def write(self, frame: Frame, result: Result, drawn: NDArray[np.uint8]) -> dict[str, str]:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        live: bool = False,
+        rate: float | None = None,
+        audio_from: Path | None = None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._files = VideoFiles(place, live=live, rate=rate, sound=audio_from, note=note)
+        self._coding = for_avi() if place.path.suffix.lower() == ".avi" else for_pictures()
+        if self._coding.codec == MPEG4:
+            note("videos are coded as MPEG-4, which browsers do not play: this PyAV was built without libx264")
+
+    @property
+    def left_at(self) -> Mapping[str, str]:
+        """After :meth:`close`: the files that are not where :meth:`write` said, and where they are."""
+        return {str(named): str(real) for named, real in self._files.left_at.items()}
+
+    def write(self, frame: Frame, result: Result, drawn: NDArray[np.uint8] | None) -> dict[str, str]:
         """See :meth:`ifseg_rt.sinks.base.Sink.write`."""
-        if self._size is None:
-            self._size = drawn.shape[1], drawn.shape[0]
-        elif self._size != (drawn.shape[1], drawn.shape[0]):
-            raise IfsegError(
-                f"cannot write {self._path}: the frames change their size from {self._size[0]} x {self._size[1]} "
-                f"to {drawn.shape[1]} x {drawn.shape[0]}"
-            )
-        if self._writer is None:
-            self._waiting.append(drawn)
-            self._arrivals.append(time.monotonic())
-            if self._fps is not None or len(self._waiting) == _FRAMES_TO_MEASURE:
-                self._start()
-        else:
-            self._writer.write(_even(drawn))
-        return {"overlay": str(self._path)}
+        if drawn is None:
+            return {}
+        return {"overlay": str(self._files.write(frame, even(drawn), self._coding))}
 
-    def close(self) -> None:
+    def close(self, *, complete: bool = True) -> None:
         """See :meth:`ifseg_rt.sinks.base.Sink.close`."""
-        if self._waiting:
-            self._start()
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
-
-    def _start(self) -> None:
-        first, self._waiting = self._waiting, []
-        fps = self._fps if self._fps is not None else _measured_rate(self._arrivals)
-        height, width = _even(first[0]).shape[:2]
-        codec = CODECS[self._path.suffix.lower()]
-        with native_noise_hidden():
-            writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*codec), fps, (width, height))
-        if not writer.isOpened():
-            raise IfsegError(
-                f"cannot write {self._path}: OpenCV could not open it for {codec} video of {width} x {height}",
-                hint="check that the folder can be written to, or choose another suffix: " + " ".join(CODECS),
-            )
-        self._writer = writer
-        for picture in first:
-            writer.write(_even(picture))
-
-
-def _measured_rate(arrivals: list[float]) -> float:
-    spent = arrivals[-1] - arrivals[0]
-    return round(min(max((len(arrivals) - 1) / spent, 0.5), 120.0), 2) if spent > 0 else _UNKNOWN_RATE
-
-
-def _even(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    # The encoder wants even sizes and would cut an odd last row or column off; repeat it instead.
-    height, width = picture.shape[:2]
-    if height % 2 == 0 and width % 2 == 0:
-        return picture
-    return cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+        self._files.close(complete=complete)

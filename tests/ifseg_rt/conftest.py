@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,7 @@ from ifseg_rt.artifact.sidecar import (
     sidecar_path,
     write_artifact,
 )
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from tests.servers.start import RtspServer
 
 PATCH = 8
 # One row per category over (r, g, b) in -1..1, and a bias: red, green, blue, dark.
@@ -159,3 +157,12 @@ def scene() -> np.ndarray:
     frame[:, 60:120, 1] = 255
     frame[:, 120:, 0] = 255
     return frame
+
+
+@pytest.fixture
+def rtsp_server() -> Iterator[RtspServer]:
+    """Return a running RTSP server that shows the test pattern; skip where GStreamer's bindings are missing."""
+    server = RtspServer()
+    server.start()
+    yield server
+    server.kill()

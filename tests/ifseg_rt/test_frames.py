@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ifseg_rt import Segmenter
 from ifseg_rt.errors import SourceError, UsageError
@@ -111,3 +112,26 @@ def test_normalisation_is_exact(segmenter: Segmenter) -> None:
     np.testing.assert_array_equal(preprocess(frame, "rgb"), expected)
     np.testing.assert_array_equal(preprocess(np.ascontiguousarray(frame[:, :, ::-1]), "bgr"), expected)
     assert preprocess(frame, "rgb") is preprocess(frame, "rgb")
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_pil_pictures_of_turned_cameras_are_set_upright(orientation: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 3), dtype=np.uint8)
+    content, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(content, "PNG", exif=exif)
+    frame, order = as_color_frame(Image.open(content), "bgr")
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(content)))
+    np.testing.assert_array_equal(frame, expected)
+    assert (order, frame.flags.c_contiguous) == ("rgb", True)
+
+
+def test_pil_pictures_that_cannot_be_read() -> None:
+    content = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (99, 99, 3), dtype=np.uint8)).save(content, "JPEG")
+    cut_off = Image.open(io.BytesIO(content.getvalue()[:3000]))
+    closed = Image.open(content)
+    closed.close()
+    for picture in (closed, cut_off):
+        with pytest.raises(SourceError, match="cannot be read"):
+            as_color_frame(picture, "bgr")

@@ -13,7 +13,7 @@ from pathlib import Path
 from ifseg_rt.artifact.file_kinds import ENGINE_SUFFIXES
 from ifseg_rt.artifact.plain_file import is_file
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact
-from ifseg_rt.errors import ArtifactError, DeviceError, ExportError, UsageError
+from ifseg_rt.errors import ArtifactError, DeviceError, IfsegError, UsageError
 from ifseg_rt.machine import Machine, this_machine
 from ifseg_rt.tensorrt.building.progress import BuildProgress
 from ifseg_rt.tensorrt.building.settings import CURRENT, BuildSettings
@@ -51,6 +51,7 @@ def rebuild_engine(
         DeviceError: no TensorRT is usable, or a GPU is needed and missing.
         UsageError: settings that do not fit this TensorRT, or an invalid path.
         ExportError: the build failed.
+        IfsegError: the disk is full, or the place cannot be written to.
     """
     path, machine = Path(path), machine or this_machine()
     onnx, engine = model_and_engine(path, output)
@@ -67,14 +68,17 @@ def rebuild_engine(
         settings = settings_before(before, tensorrt, machine)
     on_note(f"building {engine.name} from {onnx.name} with {tensorrt.title} ...")
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{engine.name}.", dir=engine.parent) as scratch:
+        with tempfile.TemporaryDirectory(prefix=f".{engine.name[:80]}.", dir=engine.parent) as scratch:
             draft = Path(scratch) / engine.name
             made = write_engine(
                 onnx, draft, settings, tensorrt, machine=machine, progress=progress, skipped=_NOT_COMPARED
             )
             move_into_place([draft, engine_sidecar_path(draft)], engine.parent)
     except OSError as error:
-        raise ExportError(f"cannot write {engine}: {error.strerror or error}") from error
+        raise IfsegError(
+            f"cannot write {engine}: {error.strerror or error}",
+            hint="nothing was written; make room there, or name another place: -o PATH",
+        ) from error
     return made
 
 
@@ -117,8 +121,17 @@ def model_and_engine(path: Path, output: Path | None) -> tuple[Path, Path]:
         )
     if engine.suffix.lower() not in ENGINE_SUFFIXES:
         raise UsageError(f"the engine must end in {', '.join(sorted(ENGINE_SUFFIXES))}, found {engine.name!r}")
-    if not engine.parent.is_dir():
-        raise UsageError(f"the folder {engine.parent} for the engine does not exist")
+    try:
+        if not engine.parent.is_dir():
+            raise UsageError(f"the folder {engine.parent} for the engine does not exist")
+        for place in (engine, engine_sidecar_path(engine)):
+            if place.is_symlink():
+                raise UsageError(f"{place} is a link; expected a file to write, or nothing")
+            if place.exists() and not place.is_file():
+                raise UsageError(f"{place} is no file; expected the name of a file to write")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"the engine cannot be {engine}: {reason}") from None
     if onnx != path and not is_file(onnx):
         onnx = _recorded_model(path, onnx)
     return onnx, engine

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ifseg_rt.artifact.sidecar import file_record, open_artifact
 from ifseg_rt.cache import file_lock, usable_folder
-from ifseg_rt.errors import ExportError
 from ifseg_rt.machine import Machine
 from ifseg_rt.tensorrt.building.build import build_engine
 from ifseg_rt.tensorrt.building.progress import BuildProgress
@@ -40,6 +39,7 @@ def write_engine(
 
     Raises:
         IfsegError: the model is damaged, the wishes do not fit, or the build failed; see :func:`build_engine`.
+        OSError: ``target`` cannot be written.
         KeyboardInterrupt: interrupted.
     """
     opened = open_artifact(onnx_path)
@@ -47,11 +47,8 @@ def write_engine(
     built = build_engine(
         onnx_path, model, settings, tensorrt, machine=machine, progress=progress, content=opened.content
     )
-    try:
-        with target.open("wb") as file:
-            file.write(built.data)
-    except OSError as error:
-        raise ExportError(f"cannot write {target}: {error.strerror or error}") from error
+    with target.open("wb") as file:
+        file.write(built.data)
     engine = EngineArtifact(
         schema_version=ENGINE_SCHEMA_VERSION,
         kind="ifseg-rt-engine",

@@ -38,7 +38,7 @@ def test_help_and_version_are_fast_and_light(run_process: Any) -> None:
     assert done.stderr.strip() == "False"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupted_runs_finish_their_video(
     tmp_path: Path, model_path: Path, scene: np.ndarray, number: signal.Signals, code: int
 ) -> None:

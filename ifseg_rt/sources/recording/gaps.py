@@ -1,0 +1,50 @@
+"""Pictures whose packets never came, told by the times of the others."""
+
+from __future__ import annotations
+
+from array import array
+from typing import NamedTuple
+
+import numpy as np
+
+_STEADY = 20  # of as many steps between pictures one may be another at a steady rate
+
+
+class Gap(NamedTuple):
+    """Where a steady sequence of pictures is interrupted.
+
+    Attributes:
+        begin: presentation time of the last picture before, in the units of the stream.
+        end: of the first after.
+        missing: how many pictures would fit in between.
+    """
+
+    begin: int
+    end: int
+    missing: int
+
+
+class Times:
+    """The presentation times of all packets of a recording, eight bytes each."""
+
+    def __init__(self) -> None:
+        self._times: array[int] = array("q")
+
+    def add(self, pts: int) -> None:
+        """Take note of one, in any order."""
+        self._times.append(pts)
+
+    def gaps(self) -> list[Gap]:
+        """Find where pictures are missing; what is recorded at no steady rate has no gaps."""
+        if len(self._times) <= _STEADY:
+            return []
+        times = np.sort(np.array(self._times, dtype=np.int64))
+        steps = np.diff(times)
+        usual = max(float(np.median(steps)), 1.0)
+        steady = np.abs(steps - usual) <= 0.2 * usual + 1  # Matroska rounds times to milliseconds
+        if np.count_nonzero(~steady) * _STEADY > len(steps):
+            return []
+        return [
+            Gap(int(times[at]), int(times[at + 1]), max(1, round(float(steps[at] / usual)) - 1))
+            for at in np.flatnonzero(steps > 1.5 * usual)
+        ]

@@ -1,0 +1,1 @@
+"""What a screen shows, grabbed by a process of its own."""
