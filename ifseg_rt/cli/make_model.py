@@ -17,8 +17,8 @@ from importlib import util
 from pathlib import Path
 
 from ifseg_rt.artifact.shipped import default_model_path
-from ifseg_rt.artifact.sidecar import SCHEMA_VERSION, read_artifact, sidecar_path
-from ifseg_rt.cache import CACHE_VARIABLE, cache_folder, file_lock
+from ifseg_rt.artifact.sidecar import SCHEMA_VERSION, file_sha256, read_artifact, sidecar_path
+from ifseg_rt.cache import CACHE_VARIABLE, file_lock, usable_folder
 from ifseg_rt.categories import WantedCategory, are_those_of, write_categories
 from ifseg_rt.cli.child_process import run_child
 from ifseg_rt.cli.console import Console
@@ -73,7 +73,7 @@ def model_for_categories(
     key = _key(categories, size, steps, training_side)
     folder = _cache_folder() / key
     with _locked(folder, console):
-        if _is_complete(folder, console):
+        if _is_kept(folder, categories, size, training_side, console):
             console.note(f"using the model made for these categories before: {folder}")
         else:
             _make(folder, categories, size, steps, training_side, console)
@@ -133,14 +133,12 @@ def _key(categories: Sequence[WantedCategory], size: tuple[int, int], steps: int
 
 
 def _cache_folder() -> Path:
-    folder = cache_folder("models")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        return usable_folder("models").resolve()
     except OSError as error:
         raise IfsegError(
-            f"cannot make the cache folder {folder}: {error.strerror}", hint=f"name another: {CACHE_VARIABLE}=FOLDER"
+            f"no folder to keep a model in: {error.strerror or error}", hint=f"name one: {CACHE_VARIABLE}=FOLDER"
         ) from error
-    return folder.resolve()
 
 
 @contextmanager
@@ -159,16 +157,34 @@ def _locked(folder: Path, console: Console) -> Iterator[None]:
         lock.release()
 
 
-def _is_complete(folder: Path, console: Console) -> bool:
+def _is_kept(
+    folder: Path,
+    categories: Sequence[WantedCategory],
+    size: tuple[int, int],
+    training_side: _TrainingSide,
+    console: Console,
+) -> bool:
+    """Whether the folder holds the model that was asked for, by what its sidecar says; anything else there goes."""
     if not folder.is_dir():
         return False
     try:
-        read_artifact(folder / "model.onnx")
+        artifact = read_artifact(folder / "model.onnx")
     except ArtifactError as error:
-        console.warn(f"the cached model is damaged and is made again: {error}")
-        shutil.rmtree(folder)
-        return False
-    return True
+        problem = f"is damaged and is made again: {error}"
+    else:
+        found = (artifact.preprocess.height, artifact.preprocess.width)
+        base = artifact.provenance.get("base_sha256")
+        if not are_those_of(categories, artifact):
+            problem = "has other categories than its name says and is made again"
+        elif found != size:
+            problem = f"is for pictures of {found[0]} x {found[1]}, expected {size[0]} x {size[1]}, and is made again"
+        elif base != file_sha256(training_side.base):
+            problem = "was made from another base model and is made again"
+        else:
+            return True
+    console.warn(f"the cached model in {folder} {problem}")
+    shutil.rmtree(folder)
+    return False
 
 
 def _make(

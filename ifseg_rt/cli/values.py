@@ -11,6 +11,7 @@ from typing import TypeVar
 from ifseg_rt.errors import UsageError
 
 SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
+LARGEST_BATCH = 1024
 KINDS = (
     "overlay",
     "labels",
@@ -79,6 +80,8 @@ def check_batch(smallest: int | None, largest: int) -> None:
     least = largest if smallest is None else smallest
     if least < 1:
         raise UsageError(f"the batch must be at least 1, found {least}")
+    if largest > LARGEST_BATCH:
+        raise UsageError(f"the batch must be at most {LARGEST_BATCH}, found {largest}")
     if least > largest:
         raise UsageError(f"a batch range goes from the smallest to the largest, found {least}..{largest}")
 

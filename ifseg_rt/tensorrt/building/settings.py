@@ -10,6 +10,7 @@ from ifseg_rt.tensorrt.installed import TensorRt
 from ifseg_rt.tensorrt.schema import HardwareLevel
 
 ALL, CURRENT = "all", "current"
+_MOST_WORKSPACE = 1 << 24  # MiB, which is 16 TiB
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def _check_settings(settings: BuildSettings, tensorrt: TensorRt) -> None:
         major, dot, minor = name.partition(".")
         if name not in (ALL, CURRENT) and not (dot and major.isdecimal() and minor.isdecimal()):
             raise UsageError(f"a compute capability looks like 8.6, or is {CURRENT!r} or {ALL!r}; found {name!r}")
-    if settings.workspace_mb is not None and settings.workspace_mb < 1:
-        raise UsageError(f"the workspace must be at least 1 MB, found {settings.workspace_mb}")
+    if settings.workspace_mb is not None and not 1 <= settings.workspace_mb <= _MOST_WORKSPACE:
+        raise UsageError(f"the workspace must be at least 1 MB (to {_MOST_WORKSPACE}), found {settings.workspace_mb}")
     if settings.version_compatible and not tensorrt.has_version_compatibility:
         raise UsageError(
             f"{tensorrt.title} has no version-compatible engines: each release runs its own",

@@ -44,16 +44,30 @@ pathlib.Path(options.out).write_text(text)
 print("done")
 """
 EXPORT = """
-import pathlib, shutil, sys
+import hashlib, json, pathlib, shutil, sys
 arguments = sys.argv[1:]
 checkpoint, model, size = pathlib.Path(arguments[0]), pathlib.Path(arguments[2]), arguments[4]
 assert (arguments[1], arguments[3]) == ("-o", "--size")
 if "unexportable" in checkpoint.read_text():
     print("error: parity failed", file=sys.stderr)
     sys.exit(6)
-ready = pathlib.Path(__file__).parents[1] / "ready"
-shutil.copy(ready / "model.onnx", model)
-shutil.copy(ready / "model.json", model.with_suffix(".json"))
+root = pathlib.Path(__file__).parents[1]
+shutil.copy(root / "ready" / "model.onnx", model)
+told = json.loads((root / "ready" / "model.json").read_text())
+told.pop("integrity")
+asked = json.loads(checkpoint.read_text())
+height, width = map(int, size.split("x"))
+colors = [[9, 9, index] for index in range(len(asked))]
+told["categories"] = [
+    {"name": c["name"], "synonyms": c["synonyms"], "color": c["color"] or color} for c, color in zip(asked, colors)
+]
+told["preprocess"] |= {"height": height, "width": width}
+told["inputs"][0]["shape"][2:] = [height, width]
+told["outputs"][0]["shape"][1] = told["outputs"][1]["shape"][2] = len(asked)
+told["provenance"]["base_sha256"] = hashlib.sha256((root / "train" / "assets" / "micro.pt").read_bytes()).hexdigest()
+text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+told["integrity"] = hashlib.sha256(text.encode()).hexdigest()
+model.with_suffix(".json").write_text(json.dumps(told))
 print("exported", size, file=sys.stderr)
 print("a result")
 """
@@ -89,14 +103,14 @@ def calls(root: Path) -> list[dict[str, Any]]:
 
 
 def test_made_once_and_kept(training_side: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments = ["scene.png", "--categories", "red, green,  blue   thing , dark"]
+    arguments = ["scene.png", "--categories", "red, green,  blue   thing , dark", "--size", "64x96"]
     assert main(arguments) == 0
     out, err = capfd.readouterr()
     assert [json.loads(line)["source"] for line in out.splitlines()] == ["scene.png"]
     assert "1/2 adapting" in err
     assert "    step 1, loss 0.5" in err
-    assert "2/2 exporting it for pictures of 384 x 512" in err
-    assert "    exported 384x512" in err
+    assert "2/2 exporting it for pictures of 64 x 96" in err
+    assert "    exported 64x96" in err
     assert "a result" not in out + err
     (call,) = calls(training_side)
     assert (call["base"], call["steps"], call["seed"]) == ("micro", str(words.QUICK_STEPS), "0")
@@ -166,7 +180,7 @@ def test_failing_children(
 
 def test_a_file_named_train_in_the_users_folder_does_not_disturb(training_side: Path) -> None:
     Path("train.py").write_text("raise SystemExit('wrong train')")
-    assert main(["scene.png", "--categories", "red", "--quiet"]) == 0
+    assert main(["scene.png", "--categories", "red, green, blue, dark", "--size", "64x96", "--quiet"]) == 0
 
 
 def test_without_the_training_side(training_side: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -209,10 +223,35 @@ def test_two_at_once_make_one_model(training_side: Path) -> None:
     assert len(calls(training_side)) == 1
 
 
-def test_unwritable_cache(training_side: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(words.CACHE_VARIABLE, "/proc/nothing")
-    with pytest.raises(IfsegError, match="cannot make the cache folder"):
-        words.model_for_categories(parse_categories("red"), Console(quiet=True))
+def test_an_unusable_cache_folder_gives_way_to_a_temporary_one(
+    training_side: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv(words.CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    console = Console(quiet=True)
+    first = words.model_for_categories(parse_categories("red"), console)
+    assert first.is_relative_to(tmp_path / "tmp")
+    assert words.model_for_categories(parse_categories("red"), console) == first
+    assert len(calls(training_side)) == 1
+    assert caplog.text.count("cannot be used") == 1
+
+
+def test_a_kept_model_is_only_used_for_what_it_is(training_side: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    console = Console(quiet=True)
+    red = words.model_for_categories(parse_categories("red"), console)
+    for other in (
+        words.model_for_categories(parse_categories("sky"), console),
+        words.model_for_categories(parse_categories("red"), console, size=(64, 96)),
+    ):
+        for name in ("model.onnx", "model.json"):
+            (red.parent / name).write_bytes((other.parent / name).read_bytes())
+        assert words.model_for_categories(parse_categories("red"), console) == red
+        artifact = read_artifact(red)
+        assert artifact.category_names == ("red",) and artifact.preprocess.height == words.DEFAULT_SIZE[0]
+    assert len(calls(training_side)) == 5
+    assert "made again" in capfd.readouterr().err
 
 
 def test_comparison_with_a_model(model_path: Path) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from ifseg_rt.cli import rebuild as command
-from ifseg_rt.errors import ArtifactError, ExportError, UsageError
+from ifseg_rt.errors import ArtifactError, IfsegError, UsageError
 from ifseg_rt.machine import Machine
 from ifseg_rt.tensorrt.building import rebuild
 from ifseg_rt.tensorrt.building.rebuild import rebuild_engine, settings_before
@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_written(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(rebuild, "move_into_place", full_disk)
-    with pytest.raises(ExportError, match=r"cannot write .*out\.engine: No space left on device"):
+    with pytest.raises(IfsegError, match=r"cannot write .*out\.engine: No space left on device"):
         rebuild_engine(built / "model.onnx", output=tmp_path / "out.engine", machine=bare_machine)
     assert not list(tmp_path.glob("*out*"))
 
