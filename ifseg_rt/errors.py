@@ -5,6 +5,8 @@ Each message says what was wrong, what was expected and what was found; ``hint``
 
 from __future__ import annotations
 
+LISTED = "\n  - "  # begins an entry of a list in a message
+
 
 class IfsegError(Exception):
     """Base of every error this project raises on purpose.
@@ -17,8 +19,14 @@ class IfsegError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(_lines(message))
+        self.hint = None if hint is None else _lines(hint)
+
+
+def _lines(text: str) -> str:
+    """The text with everything escaped that a terminal would obey: names of files and of tensors may hold anything."""
+    parts = text.split(LISTED)
+    return LISTED.join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in part) for part in parts)
 
 
 class UsageError(IfsegError):

@@ -94,7 +94,7 @@ class SealedFormat(Generic[Record]):
 
     def _decode(self, raw: bytes, path: Path, again: str) -> Record:
         try:
-            fields: Any = json.loads(raw)
+            fields: Any = json.loads(raw.decode("utf-8-sig"))
         except ValueError as error:
             raise ArtifactError(f"{path} is not valid JSON: {error}", hint=again) from None
         except RecursionError:
@@ -123,7 +123,7 @@ class SealedFormat(Generic[Record]):
             )
         try:
             return msgspec.convert(fields, type=self.record)  # of what was sealed: a key may be in the file twice
-        except (msgspec.ValidationError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # of the schema; or of text with half a character
             raise ArtifactError(f"{path} does not follow the sidecar schema: {_line(error)}", hint=again) from None
 
 

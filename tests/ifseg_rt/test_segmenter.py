@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -285,3 +288,55 @@ def test_default_model(scene: np.ndarray) -> None:
 def test_missing_default_model_is_said() -> None:
     with pytest.raises(ArtifactError, match="carries no default model"):
         default_model_path()
+
+
+def labelled(segmenter: Segmenter, frame: np.ndarray) -> np.ndarray:
+    return segmenter(frame).labels
+
+
+@pytest.mark.parametrize("start", ["spawn", "fork"])
+def test_other_processes_can_use_a_segmenter(model_path: Path, scene: np.ndarray, start: str) -> None:
+    if start not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system has no {start}")
+    with Segmenter(model_path, device="cpu", threads=1, refine=(2, 5), color="rgb") as segmenter:
+        expected = segmenter(scene).labels
+        with multiprocessing.get_context(start).Pool(1) as pool:
+            found = pool.apply_async(labelled, (segmenter, scene)).get(timeout=60)
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_opens_the_model_again_and_ends(model_path: Path, scene: np.ndarray) -> None:
+    program = (
+        "import os, sys, cv2, numpy\n"
+        "from ifseg_rt import Segmenter\n"
+        "segmenter = Segmenter(sys.argv[1], device='cpu', threads=2)\n"
+        "frame = numpy.zeros((40, 60, 3), numpy.uint8)\n"
+        "expected = segmenter(frame).labels\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    sys.exit(7 if (segmenter(frame).labels == expected).all() else 8)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(model_path)], timeout=60, check=False)
+    assert ended.returncode == 7
+
+
+def test_a_copy_is_of_the_same_model_or_none(own_model: Path) -> None:
+    with Segmenter(own_model, device="cpu") as segmenter:
+        packed = pickle.dumps(segmenter)
+    artifact = read_artifact(own_model)
+    write_artifact(msgspec.structs.replace(artifact, name="another"), sidecar_path(own_model))
+    with pytest.raises(ArtifactError, match="not the model any more"):
+        pickle.loads(packed)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"model.onnx", "", "a\0b", True])
+def test_paths_that_are_none(path: Any) -> None:
+    with pytest.raises(UsageError, match="must be a path"):
+        Segmenter(path)
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    with pytest.raises(ArtifactError, match="there is no model file"):
+        Segmenter("x" * 300 + ".onnx")
