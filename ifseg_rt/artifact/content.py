@@ -26,8 +26,8 @@ class ModelContent:
         path: the ``.onnx`` file.
         graph: its bytes, which the hash in the sidecar is of.
         outline: what it says about itself.
-        weights: its other files, as they were when they were hashed. They are mapped rather than read: in memory they
-            would double what opening ``base`` takes (532 MB).
+        weights: its files, as they were when they were hashed, where some weights are in files of their own. Those are
+            mapped rather than read: in memory they would double what opening ``base`` takes (532 MB).
     """
 
     path: Path
@@ -53,8 +53,8 @@ class ModelContent:
                 )
 
 
-def read_graph(path: Path, record: FileRecord) -> tuple[bytes, str | None]:
-    """The bytes of a graph, and what of them is not as recorded.
+def read_graph(path: Path, record: FileRecord) -> tuple[bytes, FileIdentity, str | None]:
+    """The bytes of a graph, which file it is, and what of it is not as recorded.
 
     Raises:
         OSError: it cannot be read, or is larger than an ONNX graph can be.
@@ -64,19 +64,19 @@ def read_graph(path: Path, record: FileRecord) -> tuple[bytes, str | None]:
     return read_bytes(path, record)
 
 
-def read_bytes(path: Path, record: FileRecord) -> tuple[bytes, str | None]:
-    """The bytes of a file, and what of them is not as recorded.
+def read_bytes(path: Path, record: FileRecord) -> tuple[bytes, FileIdentity, str | None]:
+    """The bytes of a file, which one it is, and what of it is not as recorded.
 
     Raises:
         OSError: it cannot be read.
     """
     with open_plain(path) as (file, identity):
         if identity.bytes != record.bytes:
-            return b"", _sizes(record.bytes, identity.bytes)
+            return b"", identity, _sizes(record.bytes, identity.bytes)
         data = file.read(record.bytes + 1)
     if len(data) != record.bytes:
-        return b"", _sizes(record.bytes, len(data))
-    return data, _digests(record, hashlib.sha256(data).hexdigest())
+        return b"", identity, _sizes(record.bytes, len(data))
+    return data, identity, _digests(record, hashlib.sha256(data).hexdigest())
 
 
 def hash_file(path: Path, record: FileRecord) -> tuple[FileIdentity, str | None]:
@@ -98,18 +98,19 @@ def hash_file(path: Path, record: FileRecord) -> tuple[FileIdentity, str | None]
     return after, _digests(record, digest.hexdigest())
 
 
-def model_content(path: Path, graph: bytes, others: tuple[tuple[Path, FileIdentity], ...], again: str) -> ModelContent:
+def model_content(path: Path, graph: bytes, files: tuple[tuple[Path, FileIdentity], ...], again: str) -> ModelContent:
     """A verified model whose graph refers to nothing but the files that were verified with it.
 
     Args:
         path: the ``.onnx`` file.
         graph: its bytes.
-        others: the model's other files.
+        files: the graph and the model's other files.
         again: how to make the model again.
 
     Raises:
         ArtifactError: it is no ONNX graph, refers to a file that the sidecar does not list, or holds machine code.
     """
+    others = files[1:]
     try:
         found = outline(graph)
     except NoGraphError as error:
@@ -123,7 +124,7 @@ def model_content(path: Path, graph: bytes, others: tuple[tuple[Path, FileIdenti
         )
     for name in sorted(found.operators & _CODE):
         raise ArtifactError(f"{path} holds machine code (the operator {name}), expected a network", hint=again)
-    return ModelContent(path, graph, found, others)
+    return ModelContent(path, graph, found, files if others else ())
 
 
 def _sizes(expected: int, found: int) -> str:

@@ -142,13 +142,14 @@ def _refuse_other_formats(model: Path) -> None:
 def _verified(artifact: Artifact, model: Path, again: str) -> ModelContent:
     # The first record is the model itself, proven by its hash: both files may be renamed together.
     first, *rest = artifact.files
-    path, others = model, []
+    path = model
     try:
-        graph, difference = read_graph(model, first)
+        graph, identity, difference = read_graph(model, first)
+        files = [(model, identity)]
         for record in rest if difference is None else ():
             path = model.parent / record.name
             identity, difference = hash_file(path, record)
-            others.append((path, identity))
+            files.append((path, identity))
             if difference is not None:
                 break
     except FileNotFoundError:
@@ -162,7 +163,7 @@ def _verified(artifact: Artifact, model: Path, again: str) -> ModelContent:
             f"{path} is not the file its sidecar describes: {difference}",
             hint=f"copy {path.name} and {sidecar_path(model).name} again as a pair, or {again}",
         )
-    return model_content(model, graph, tuple(others), again)
+    return model_content(model, graph, tuple(files), again)
 
 
 def file_difference(path: Path, record: FileRecord) -> str | None:

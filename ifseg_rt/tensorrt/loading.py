@@ -105,7 +105,7 @@ def load_engine(checked: CheckedEngine, *, allow_host_code: bool = False) -> Loa
     except (TypeError, RuntimeError) as error:  # what the bindings raise for a null pointer
         raise DeviceError(f"the runtime of {title} does not start: {messages.first_error}") from error
     try:
-        data, difference = read_bytes(checked.path, checked.artifact.engine)
+        data, _, difference = read_bytes(checked.path, checked.artifact.engine)
     except OSError as error:
         raise ArtifactError(f"cannot read {checked.path}: {error.strerror}") from error
     if difference is not None:

@@ -9,6 +9,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from tests.faults.making.tiny_model import write_model
@@ -146,7 +147,7 @@ def _run(command: str, seed: str) -> str | None:
 
 def _named(entry: str, arguments: list[str]) -> bool:
     """Whether a new file is where an argument says, or in what it names, or a sidecar of it."""
-    outputs = [argument for before, argument in zip(arguments, arguments[1:], strict=False) if before in ("-o",)]
+    outputs = [argument for before, argument in pairwise(arguments) if before == "-o"]
     wanted = [Path(output) for output in outputs if output]
     return any(entry == str(path) or entry.startswith(str(path.with_suffix(""))) for path in wanted)
 
