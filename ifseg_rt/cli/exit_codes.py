@@ -65,8 +65,8 @@ def run_command(work: Callable[[list[str]], None], arguments: Sequence[str] | No
             raise
         # A name that no file can have is the user's; anything else is the place's.
         code = UsageError.exit_code if error.errno in _IMPOSSIBLE_NAMES else 1
-        place = f"{error.filename}: " if isinstance(error.filename, str | bytes) else ""
-        return _failed(f"error: {place}{error.strerror or error}", None, code)
+        place = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        return _failed(f"error: {IfsegError(f'{place}{error.strerror or error}')}", None, code)
     except Exception as error:
         if debug:
             raise

@@ -18,7 +18,8 @@ from tests.hostile.watch import CANARY, WILD, entries, judged, wordy
 
 _CODES = {*range(9), 130, 143}
 _VALUES = [
-    *(str(value) for value in WILD if not isinstance(value, int) or abs(value) < 10**300),
+    # Half a pair cannot be an argument of a process; a byte that is no UTF-8 can, and arrives as one half of another.
+    *(str(value).replace("\ud800", "\udcff") for value in WILD if not isinstance(value, int) or abs(value) < 10**300),
     "9" * 20,
     "9" * 5000,
     "1x1",

@@ -21,7 +21,7 @@ from ifseg_rt.errors import ArtifactError, DeviceError
 def in_two_files(own_model: Path) -> Path:
     """A model whose weights are in a file of their own, which its sidecar lists."""
     model = onnx.load(own_model)
-    convert_model_to_external_data(model, location="model.onnx.data", size_threshold=40)
+    convert_model_to_external_data(model, location="model.onnx.data", size_threshold=70)
     onnx.save(model, own_model)
     list_files(own_model, own_model, own_model.with_name("model.onnx.data"))
     return own_model
