@@ -12,6 +12,7 @@ from ifseg_rt.errors import UsageError
 
 SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
 LARGEST_BATCH = 1024
+MOST_DIGITS = 9  # of any number: Python makes none of more than 4300
 KINDS = (
     "overlay",
     "labels",
@@ -20,8 +21,8 @@ KINDS = (
     "label-video",
 )  # as ifseg_rt.sinks.choice has them; --help loads no sinks
 
-_SIZE = re.compile(r"(\d+)(?:\s*[xX]\s*(\d+))?")
-_BATCH = re.compile(r"(\d+)(?:\.\.(\d+))?")
+_SIZE = re.compile(r"(\d{1,9})(?:\s*[xX]\s*(\d{1,9}))?")
+_BATCH = re.compile(r"(\d{1,9})(?:\.\.(\d{1,9}))?")
 _Value = TypeVar("_Value")
 
 
@@ -45,7 +46,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is not a size", hint="write one number, or HEIGHTxWIDTH such as 384x640")
+        raise UsageError(f"{_shown(text)} is not a size", hint="write one number, or HEIGHTxWIDTH such as 384x640")
     height = int(match[1])
     width = int(match[2] or height)
     if not (min(height, width) >= SMALLEST_SIZE and max(height, width) <= LARGEST_SIZE):
@@ -63,7 +64,7 @@ def parse_batch(text: str) -> tuple[int | None, int]:
     """
     match = _BATCH.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is not a batch", hint="write one number, or SMALLEST..LARGEST such as 1..4")
+        raise UsageError(f"{_shown(text)} is not a batch", hint="write one number, or SMALLEST..LARGEST such as 1..4")
     first, last = match.groups()
     smallest, largest = (None, int(first)) if last is None else (int(first), int(last))
     check_batch(smallest, largest)
@@ -97,7 +98,7 @@ def parse_opacity(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0.0 <= value <= 1.0:
-        raise UsageError(f"expected a number from 0 to 1, found {text!r}")
+        raise UsageError(f"expected a number from 0 to 1, found {_shown(text)}")
     return value
 
 
@@ -108,8 +109,8 @@ def parse_refinement(text: str) -> tuple[int, int]:
         UsageError: not two whole numbers.
     """
     first, found, second = text.partition(",")
-    if not (found and first.strip().isdecimal() and second.strip().isdecimal()):
-        raise UsageError(f"expected neighbours and rounds like 3,25, found {text!r}")
+    if not (found and _is_number(first.strip()) and _is_number(second.strip())):
+        raise UsageError(f"expected neighbours and rounds like 3,25, found {_shown(text)}")
     return int(first), int(second)
 
 
@@ -120,8 +121,8 @@ def parse_pixels(text: str) -> tuple[int, int]:
         UsageError: it is not that, or one of them is 0.
     """
     width, found, height = text.lower().partition("x")
-    if not (found and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise UsageError(f"expected WIDTHxHEIGHT like 1280x720, found {text!r}")
+    if not (found and _is_number(width) and _is_number(height) and int(width) and int(height)):
+        raise UsageError(f"expected WIDTHxHEIGHT like 1280x720, found {_shown(text)}")
     return int(width), int(height)
 
 
@@ -136,7 +137,7 @@ def parse_above_zero(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise UsageError(f"expected a number above 0, found {text!r}")
+        raise UsageError(f"expected a number above 0, found {_shown(text)}")
     return value
 
 
@@ -164,6 +165,16 @@ def natural(text: str) -> int:
 
 
 def _at_least(least: int, text: str) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found {text!r}")
+    if not _is_number(text) or int(text) < least:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number of at least {least} and at most {MOST_DIGITS} digits, found {_shown(text)}"
+        )
     return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= MOST_DIGITS
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")

@@ -191,3 +191,35 @@ def test_the_whole_result_is_one_stage_where_nobody_timed_them() -> None:
 
     assert _stages({"total": 3.0}) == {"segment": 3.0}
     assert _stages({"preprocess": 1.0, "inference": 2.0, "total": 3.0}) == {"preprocess": 1.0, "inference": 2.0}
+
+
+def test_a_provider_without_kernels_for_this_board_is_found_out_by_a_run(
+    model_path: Path, scene: np.ndarray, pretended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoKernel:
+        def __init__(self, real: Any) -> None:
+            self.real = real
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+        def run(self, *_: Any) -> Any:
+            raise RuntimeError("CUDA failure 209: no kernel image is available for execution on the device")
+
+    def no_kernels(index: int) -> None:
+        raise DeviceError("no cuda.core here")
+
+    pretended(None)
+    on_cpu = onnx_session.open_session
+
+    def session(runtime: Any, model: Any, providers: Any, threads: int | None) -> Any:
+        return NoKernel(on_cpu(runtime, model, providers, threads))
+
+    monkeypatch.setattr(onnx_session, "open_session", session)
+    monkeypatch.setattr(path_choice, "_open_gpu", no_kernels)
+    with Segmenter(model_path, device="auto", threads=1) as segmenter:
+        assert segmenter.device == "cpu"
+        assert "no kernel image" in str(segmenter.fallback_reason)
+        assert set(np.unique(segmenter(scene).labels)) == {0, 1, 2}
+    with pytest.raises(DeviceError, match="no kernel image"):
+        Segmenter(model_path, device="cuda", threads=1)
