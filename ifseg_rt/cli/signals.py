@@ -50,6 +50,14 @@ class _Handler:
 _handler = _Handler()
 
 
+def received() -> SignalledError | None:
+    """The signal that came in this command, if any.
+
+    It may come while a library is being imported, which makes an error of its own of it.
+    """
+    return None if _handler.received is None else SignalledError(_handler.received)
+
+
 @contextmanager
 def signals_end_cleanly() -> Iterator[None]:
     """Turn the signals into :class:`SignalledError`; otherwise half-written files would stay."""

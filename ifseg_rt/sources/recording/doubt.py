@@ -17,6 +17,7 @@ class Doubt:
 
     def __init__(self) -> None:
         self._left = 0  # packets that doubt lasts at most
+        self._false_key: int | None = None  # what is shown from here on, until a key frame that is one
         self._clean_from: int | None = None  # pictures shown before the key frame may be made from what came before it
         self._doubted: set[int] = set()  # presentation times; pictures leave the decoder in another order than packets
 
@@ -50,7 +51,13 @@ class Doubt:
         """Whether a picture was made from a missing or damaged one; asked once of each."""
         if frame.pts is None:
             return self.lasts
-        if frame.pts not in self._doubted:
-            return False
-        self._doubted.discard(frame.pts)
-        return True
+        if frame.pts == self._clean_from and not frame.key_frame:
+            # The container calls its packet a key frame, but the damage made something else of it.
+            self._false_key, self._clean_from = frame.pts, None
+            self._left = _LONGEST
+        elif frame.key_frame and self._false_key is not None and frame.pts > self._false_key:
+            self._false_key = None
+        if frame.pts in self._doubted:
+            self._doubted.discard(frame.pts)
+            return True
+        return self._false_key is not None and frame.pts >= self._false_key

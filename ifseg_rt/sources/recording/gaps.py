@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-_STEADY = 20  # of as many steps between pictures one may be another at a steady rate
+_STEADY = 20  # of as many steps between pictures one may be another at a steady rate; of fewer, one as well
+_FEWEST = 8  # steps: fewer tell no rate
 
 
 class Gap(NamedTuple):
@@ -36,13 +37,13 @@ class Times:
 
     def gaps(self) -> list[Gap]:
         """Find where pictures are missing; what is recorded at no steady rate has no gaps."""
-        if len(self._times) <= _STEADY:
+        if len(self._times) <= _FEWEST:
             return []
         times = np.sort(np.array(self._times, dtype=np.int64))
         steps = np.diff(times)
         usual = max(float(np.median(steps)), 1.0)
         steady = np.abs(steps - usual) <= 0.2 * usual + 1  # Matroska rounds times to milliseconds
-        if np.count_nonzero(~steady) * _STEADY > len(steps):
+        if np.count_nonzero(~steady) > max(1, len(steps) // _STEADY):
             return []
         return [
             Gap(int(times[at]), int(times[at + 1]), max(1, round(float(steps[at] / usual)) - 1))

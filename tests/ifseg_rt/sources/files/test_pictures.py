@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from ifseg_rt.errors import SourceError
+from ifseg_rt.sources.base import Frame
 from ifseg_rt.sources.find import find_sources
 from ifseg_rt.sources.pictures import PictureSource, read_picture
 from ifseg_rt.sources.settings import SourceSettings
@@ -199,3 +200,32 @@ def test_what_cannot_be_read_is_refused_by_its_name(tmp_path: Path, content: byt
     (left_out,) = find_sources([str(tmp_path)]).left_out
     assert left_out[0] == str(path)
     assert kind in left_out[1]
+
+
+def test_a_jpeg_that_is_damaged_inside_is_marked_or_left_out(tmp_path: Path) -> None:
+    noise = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (120, 160, 3), dtype=np.uint8), (5, 5), 0)
+    sound = cv2.imencode(".jpg", noise)[1].tobytes()
+    path = tmp_path / "a.jpg"
+    path.write_bytes(sound)
+    assert [frame.damaged for frame in frames_of(PictureSource(path))] == [False]
+    random = np.random.default_rng(0)
+    noticed = 0
+    for _ in range(10):
+        broken = bytearray(sound)
+        for place in random.integers(len(sound) // 3, len(sound) - 2, 8):
+            broken[place] ^= 0x5A
+        path.write_bytes(broken)
+        try:
+            (frame,) = frames_of(PictureSource(path))
+        except SourceError:
+            noticed += 1
+            continue
+        noticed += frame.damaged
+        if frame.damaged:
+            with pytest.raises(SourceError, match="damaged"):
+                frames_of(PictureSource(path, SourceSettings(corrupt="skip")))
+    assert noticed >= 8
+
+
+def frames_of(source: PictureSource) -> list[Frame]:
+    return [item for item in source.items() if isinstance(item, Frame)]
