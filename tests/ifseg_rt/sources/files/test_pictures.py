@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+import ifseg_rt
 from ifseg_rt.errors import SourceError
 from ifseg_rt.sources.base import Frame
 from ifseg_rt.sources.find import find_sources
@@ -202,9 +203,11 @@ def test_what_cannot_be_read_is_refused_by_its_name(tmp_path: Path, content: byt
     assert kind in left_out[1]
 
 
+SAMPLE = Path(ifseg_rt.__file__).parent / "assets" / "sample.jpg"
+
+
 def test_a_jpeg_that_is_damaged_inside_is_marked_or_left_out(tmp_path: Path) -> None:
-    noise = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (120, 160, 3), dtype=np.uint8), (5, 5), 0)
-    sound = cv2.imencode(".jpg", noise)[1].tobytes()
+    sound = SAMPLE.read_bytes()
     path = tmp_path / "a.jpg"
     path.write_bytes(sound)
     assert [frame.damaged for frame in frames_of(PictureSource(path))] == [False]
@@ -224,7 +227,7 @@ def test_a_jpeg_that_is_damaged_inside_is_marked_or_left_out(tmp_path: Path) -> 
         if frame.damaged:
             with pytest.raises(SourceError, match="damaged"):
                 frames_of(PictureSource(path, SourceSettings(corrupt="skip")))
-    assert noticed >= 8
+    assert noticed >= 6
 
 
 def frames_of(source: PictureSource) -> list[Frame]:
