@@ -11,7 +11,6 @@ from types import FrameType
 
 from ifseg_rt.errors import INTERRUPTED_EXIT_CODE
 
-TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 if hasattr(signal, "SIGHUP"):  # a terminal that was closed, an ssh connection that broke; not on Windows
     _WORDS[signal.SIGHUP] = "hung up"
