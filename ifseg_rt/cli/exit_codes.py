@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from ifseg_rt.cli.signals import SignalledError, signals_end_cleanly
+from ifseg_rt.cli.signals import SignalledError, received, signals_end_cleanly
 from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, IfsegError, UsageError
 from ifseg_rt.native_noise import standard_descriptors
 
@@ -57,6 +57,8 @@ def run_command(work: Callable[[list[str]], None], arguments: Sequence[str] | No
     except KeyboardInterrupt:  # from a child's exit code
         return _failed("interrupted", None, INTERRUPTED_EXIT_CODE)
     except IfsegError as error:
+        if (came := received()) is not None:
+            return _failed(came.word, None, came.exit_code)
         if debug:
             raise
         return _failed(f"error: {error}", error.hint, error.exit_code)
@@ -68,6 +70,8 @@ def run_command(work: Callable[[list[str]], None], arguments: Sequence[str] | No
         place = f"{error.filename}: " if isinstance(error.filename, str) else ""
         return _failed(f"error: {IfsegError(f'{place}{error.strerror or error}')}", None, code)
     except Exception as error:
+        if (came := received()) is not None:
+            return _failed(came.word, None, came.exit_code)
         if debug:
             raise
         return _failed(
