@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -245,10 +246,10 @@ def test_a_disk_that_fills_up(
 @needs_full_device
 def test_an_older_checkpoint_outlives_a_failed_write(tmp_path: Path, full_disk: Callable[[int], None]):
     out = tmp_path / "c.pt"
-    out.write_bytes(b"older")
+    shutil.copy(MICRO, out)
     full_disk(2)
     assert main(options(out, steps=0)) == 1
-    assert out.read_bytes() == b"older" and names(tmp_path) == ["c.pt"]
+    assert out.read_bytes() == MICRO.read_bytes() and names(tmp_path) == ["c.pt"]
 
 
 def test_a_disk_that_fills_up_in_the_middle(tmp_path: Path):
