@@ -1,10 +1,14 @@
-"""Fixtures for every test package."""
+"""Fixtures for every test package, and one thread for each worker."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Read by torch when it is imported, and by child processes: workers that take all cores each wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from ifseg_rt.cli.signals import SignalledError, signals_end_cleanly
+from ifseg_rt.cli.signals import SignalledError, received, signals_end_cleanly
 from ifseg_rt.errors import INTERRUPTED_EXIT_CODE, IfsegError, UsageError
 from ifseg_rt.native_noise import standard_descriptors
 
@@ -54,10 +54,14 @@ def run_command(work: Callable[[list[str]], None], arguments: Sequence[str] | No
     except KeyboardInterrupt:  # from a child's exit code
         return _failed("interrupted", None, INTERRUPTED_EXIT_CODE)
     except IfsegError as error:
+        if (came := received()) is not None:
+            return _failed(came.word, None, came.exit_code)
         if debug:
             raise
         return _failed(f"error: {error}", error.hint, error.exit_code)
     except Exception as error:
+        if (came := received()) is not None:
+            return _failed(came.word, None, came.exit_code)
         if debug:
             raise
         return _failed(

@@ -11,7 +11,6 @@ from types import FrameType
 
 from ifseg_rt.errors import INTERRUPTED_EXIT_CODE
 
-TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 if hasattr(signal, "SIGHUP"):  # a terminal that was closed, an ssh connection that broke; not on Windows
     _WORDS[signal.SIGHUP] = "hung up"
@@ -48,6 +47,14 @@ class _Handler:
 
 
 _handler = _Handler()
+
+
+def received() -> SignalledError | None:
+    """The signal that came in this command, if any.
+
+    It may come while a library is being imported, which makes an error of its own of it.
+    """
+    return None if _handler.received is None else SignalledError(_handler.received)
 
 
 @contextmanager

@@ -155,15 +155,24 @@ class Decoding:
 
     def _gaps(self) -> Iterator[Event]:
         """Tell of pictures whose packets never came; without other damage, they may never have been taken."""
-        for gap in self._times.gaps() if self._times is not None else ():
-            begin, end = self._seconds(gap.begin) or 0.0, self._seconds(gap.end) or 0.0
+        gaps = self._times.gaps(self._stated_step()) if self._times is not None else []
+        if gaps and not (self.lost or self.damaged or self.broken):
+            longest = max(gaps, key=lambda gap: gap.end - gap.begin)
+            begin, end = self._seconds(longest.begin) or 0.0, self._seconds(longest.end) or 0.0
+            more = f", and {len(gaps) - 1} more such gaps" if len(gaps) > 1 else ""
+            text = f"it holds no frame between {begin:.2f} s and {end:.2f} s{more}"
+            yield Event("note", text, {"frames": sum(gap.missing for gap in gaps), "gaps": len(gaps)})
+            return
+        for gap in gaps:
+            begin = self._seconds(gap.begin) or 0.0
             details = {"frames": gap.missing, "time": begin, "reason": "missing"}
-            if self.lost or self.damaged or self.broken:
-                self.lost += gap.missing
-                self.index += gap.missing
-                yield Event("corrupt", f"{gap.missing} frames are missing after {begin:.2f} s", details)
-            else:
-                yield Event("note", f"it holds no frame between {begin:.2f} s and {end:.2f} s", details)
+            self.lost += gap.missing
+            self.index += gap.missing
+            yield Event("corrupt", f"{gap.missing} frames are missing after {begin:.2f} s", details)
+
+    def _stated_step(self) -> float | None:
+        rate = self._stream.average_rate
+        return 1.0 / (float(rate) * self._unit) if rate and self._unit else None
 
     def missing_packets(self) -> str | None:
         """Say which packets the container promised and did not deliver, when :meth:`items` has ended.

@@ -125,7 +125,11 @@ class _Search:
             elif not self._is_known(name, status):
                 self._take_if_usable(path, name)
         except (OSError, ValueError) as error:
-            self.left_out.append((name, f"cannot be read: {reason_of(error)}"))
+            gone = isinstance(error, FileNotFoundError)  # a link to nowhere
+            if not gone and kind_by_name(path).family in ("picture", "video"):
+                self._take(path, kind_by_name(path))  # asked for and not there to be had: it fails when it is opened
+            else:
+                self.left_out.append((name, f"cannot be read: {reason_of(error)}"))
 
     def _take_if_usable(self, path: Path, name: str) -> None:
         kind = kind_of(path)

@@ -17,6 +17,7 @@ from ifseg_rt.sources.content.depths import eight_bits
 from ifseg_rt.sources.content.headers import declared_size
 from ifseg_rt.sources.content.kinds import PICTURE_SUFFIXES
 from ifseg_rt.sources.content.names import file_stem, read_file, readable_name
+from ifseg_rt.sources.content.soundness import is_damaged
 from ifseg_rt.sources.recording.streams import check_size
 from ifseg_rt.sources.settings import SourceSettings
 
@@ -56,7 +57,10 @@ class PictureSource:
         picture, note = _decoded(content, self.name, self._settings.max_pixels, (self._page or 1) - 1)
         if note is not None:
             yield Event("note", f"{self.name}: {note}", {"note": note})
-        yield Frame(picture, 0)
+        damaged = is_damaged(content)
+        if damaged and self._settings.corrupt == "skip":
+            raise SourceError(f"{self.name} is damaged inside", hint="to label it all the same: --corrupt keep")
+        yield Frame(picture, 0, damaged=damaged)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,10 @@ from ifseg_rt.stream.items import Taken
 
 if TYPE_CHECKING:
     from ifseg_rt.stream.items import FromReader
+
+
+_LONGEST_STEP = 0.2  # seconds between frames; of slower sources, the frame at hand is taken
+_LATE = 0.004  # seconds that a frame may come later than expected
 
 
 class Inbox:
@@ -26,6 +31,7 @@ class Inbox:
         self._readers = readers
         self._capacity = capacity
         self._closed = False
+        self._arrivals: dict[int, tuple[float, float | None]] = {}  # when the last frame was captured, and the step
 
     def put(self, item: FromReader) -> bool:
         """Add an item in its order; a frame waits for room. ``False`` once nobody takes items any more."""
@@ -42,6 +48,7 @@ class Inbox:
         with self._changed:
             if self._closed:
                 return False
+            self._note_arrival(item)
             after = 0  # items of the same source behind its waiting frame
             for position in range(len(self._items) - 1, -1, -1):
                 other = self._items[position]
@@ -78,12 +85,41 @@ class Inbox:
             self._changed.notify_all()
             return item
 
+    def fresher(self, item: Taken) -> Taken:
+        """A newer frame of the same live source in its place, where waiting for that makes the labels newer.
+
+        Of a camera at 30 frames a second, the frame at hand is up to 33 ms old; where the next one is due sooner than
+        that, its labels are of a younger world, for little waiting. Nobody waits where other sources have frames.
+        """
+        with self._changed:
+            captured, step = self._arrivals.get(id(item.source), (0.0, None))
+            now = time.monotonic()
+            due = captured + (step or 0.0) - now
+            if step is None or step > _LONGEST_STEP or self._items or not 0 < due < now - item.frame.captured:
+                return item
+            self._changed.wait_for(lambda: self._items or self._closed or self._readers <= 0, due + _LATE)
+            newer = self._items[0] if self._items else None
+            if isinstance(newer, Taken) and newer.source is item.source:
+                self._items.popleft()
+                return newer
+            return item
+
     def close(self) -> None:
         """Let go of what waits; readers and the one that takes are told."""
         with self._changed:
             self._closed = True
             self._items.clear()
             self._changed.notify_all()
+
+    def _note_arrival(self, item: Taken) -> None:
+        key, captured = id(item.source), item.frame.captured
+        before, step = self._arrivals.get(key, (captured, None))
+        passed = captured - before
+        if step is None:
+            step = passed or None
+        else:
+            step += 0.1 * (min(passed, 3 * step) - step)  # a pause must not make a slow camera of a fast one
+        self._arrivals[key] = captured, step
 
     def _waiting(self) -> int:
         return sum(isinstance(item, Taken) for item in self._items)

@@ -162,11 +162,15 @@ class LabelStream:
         return self._label(item) if isinstance(item, Taken) else item
 
     def _label(self, taken: Taken) -> Labelled | Closed | None:
-        source, frame = taken.source, taken.frame
+        source = taken.source
         dropped = self._dropped.get(id(source))
         if dropped is not None:
             if self._finished(source):
                 return None  # enough frames: what still arrives until the reader ends is not counted
+            waiting, taken = taken, self._inbox.fresher(taken)
+            dropped["slow"] += taken is not waiting
+        frame = taken.frame
+        if dropped is not None:
             oldest = self._policy.max_staleness
             if oldest is not None and time.monotonic() - frame.captured > oldest:
                 dropped["stale"] += 1

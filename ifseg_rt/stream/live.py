@@ -6,9 +6,10 @@ as lost whatever it claims itself; its reading thread is asked to end, and only 
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -167,6 +168,7 @@ class _Reading:
     def _run(self) -> None:
         reader, source = self._reader, self._reader.source
         shift = 0
+        items: Iterator[Frame | Event] | None = None
         try:
             source.open()
             items = source.items()
@@ -193,4 +195,7 @@ class _Reading:
             self.error = SourceLostError(f"{source.name} failed: {type(caught).__name__}: {caught}")
         finally:
             source.close()
+            items = None
+            # A decoder's threads live until it is collected: without this, losses in a row left up to 12 behind.
+            gc.collect()
             self.done.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,43 @@ from benchmarks.speed.measurement import shares
 QUICK = ["--frame", "48x64", "--runs", "2", "--warmup", "0", "--threads", "1"]
 
 
-def planned(*arguments: str) -> list[str]:
-    options = latency._parser().parse_args(["--threads", "2", *arguments])
-    return [m.label() for m in latency.plan(options)]
+Planned = Callable[..., list[str]]
+
+
+@pytest.fixture
+def planned(capsys: pytest.CaptureFixture[str]) -> Planned:
+    def of(*arguments: str) -> list[str]:
+        assert latency.main(["--threads", "2", "--list", *arguments]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def timing(color_model: Path) -> dict[str, Any]:
+    """What the measuring process prints, and a rate of matrix products, which would take seconds to measure."""
+    record = measure("benchmarks.speed.processes.segmenter", [str(color_model), "--bare", *QUICK])
+    return {**record, "gemm_gflops": 50.0}
+
+
+@pytest.fixture
+def processes(timing: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The measuring processes and their models; none is started, each would print the same."""
+    started: list[str] = []
+
+    def answer(module: str, arguments: Sequence[str]) -> dict[str, Any]:
+        started.append(f"{module.rpartition('.')[2]} {Path(arguments[0]).name}")
+        return dict(timing)
+
+    monkeypatch.setattr(measurement, "measure", answer)
+    return started
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_several_values_are_combined() -> None:
+def test_several_values_are_combined(planned: Planned) -> None:
     assert planned("--model", "tiny", "base", "--classes", "12", "150") == [
         f"{model}, onnxruntime, fp32, 512x512, {classes} categories, 2 threads"
         for model in ("tiny", "base")
@@ -39,7 +66,7 @@ def test_several_values_are_combined() -> None:
     ]
 
 
-def test_sweeps_vary_one_setting() -> None:
+def test_sweeps_vary_one_setting(planned: Planned) -> None:
     labels = planned("--sweep", "classes", "--values", "1", "7")
     assert [label.split(", ")[4] for label in labels] == ["1 categories", "7 categories"]
     assert len(planned("--sweep", "size")) == 6
@@ -63,7 +90,9 @@ def test_what_cannot_be_meant_is_refused(arguments: list[str], capsys: pytest.Ca
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_a_finished_model_is_timed_once(color_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_model_is_timed_once(
+    color_model: Path, processes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "new" / "latency.jsonl"
     for _ in range(2):
         assert latency.main(["--model", str(color_model), "--out", str(out), *QUICK]) == 0
@@ -77,6 +106,7 @@ def test_a_finished_model_is_timed_once(color_model: Path, tmp_path: Path, capsy
     assert f"already in {out}" in said.err
     assert latency.main(["--model", str(color_model), "--out", str(out), "--again", *QUICK]) == 0
     assert len(lines(out)) == 2
+    assert processes == ["segmenter colors.onnx"] * 2
 
 
 def test_a_finished_model_keeps_what_is_baked_in(color_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +115,11 @@ def test_a_finished_model_keeps_what_is_baked_in(color_model: Path, capsys: pyte
 
 
 def test_models_are_made_timed_and_deleted(
-    color_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    color_model: Path,
+    processes: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked: list[str] = []
 
@@ -102,7 +136,7 @@ def test_models_are_made_timed_and_deleted(
     out = tmp_path / "latency.jsonl"
     arguments = ["--model", "tiny", "--size", "64", "--out", str(out), *QUICK]
     assert latency.main([*arguments, "--keep", str(kept)]) == 0
-    assert asked == ["tiny 12 (64, 64) fp32 1"]
+    assert (asked, processes) == (["tiny 12 (64, 64) fp32 1"], ["segmenter colors.onnx"])
     assert (kept / "colors.onnx").is_file()
     (record,) = lines(out)
     assert record["gflop"]["total"] > 0
@@ -112,7 +146,11 @@ def test_models_are_made_timed_and_deleted(
 
 
 def test_one_failure_stops_nothing_and_is_tried_again(
-    color_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    color_model: Path,
+    processes: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*arguments: object, **options: object) -> dict[str, Any]:
         raise MeasurementError("it did not work")
@@ -159,21 +197,12 @@ def test_the_plain_implementation_needs_a_model_to_make(color_model: Path, tmp_p
     assert latency.main(arguments) == 2
 
 
-def test_every_way_has_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    called: list[str] = []
-
-    def note(module: str, arguments: Sequence[str]) -> dict[str, Any]:
-        called.append(f"{module.removeprefix('benchmarks.speed.processes.')} {arguments[0]}")
-        return {"stages_ms": {"total": {"median": 1.0}}}
-
-    monkeypatch.setattr(measurement, "measure", note)
+def test_every_way_has_its_process(processes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(MadeModels, "onnx", lambda self, *settings: Path("made.onnx"))
     monkeypatch.setattr(MadeModels, "checkpoint", lambda self, *settings: Path("made.pt"))
-    monkeypatch.setattr(MadeModels, "facts", lambda self, *settings: {"prompt": 5, "parameters_m": 1.0})
-    monkeypatch.setattr(measurement, "_method_gflop", lambda *settings: {"total": 1.0})
-    base = latency.plan(latency._parser().parse_args([]))[0]
-    for way in ("segmenter", "plain", "session", "streams"):
-        one = measurement.Measurement(**{**vars(base), "way": way})
-        measurement.carry_out(one, MadeModels(tmp_path), runs=1, warmup=0, seconds=None, keep=True)
-    assert called == ["segmenter made.onnx", "torch_model made.pt", "session made.onnx", "streams made.onnx"]
-    assert measure is not note
+    monkeypatch.setattr(MadeModels, "facts", lambda self, *settings: {"prompt": 37, "parameters_m": 1.0})
+    batches, streams = (["--sweep", what, "--values", "2"] for what in ("batch", "streams"))
+    for options in (["--backend", "torch"], batches, streams):
+        arguments = ["--model", "tiny", "--size", "64", "--out", str(tmp_path / "latency.jsonl"), *QUICK]
+        assert latency.main([*arguments, *options]) == 0
+    assert processes == ["torch_model made.pt", "session made.onnx", "streams made.onnx"]

@@ -1,8 +1,9 @@
-"""Models for export: the golden one, and small random ones of every kind that need no file."""
+"""Models for export, small and random but for the golden one, and what is exported once for all tests and workers."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,14 +13,15 @@ import numpy as np
 import pytest
 import torch
 
+from export.products.onnx_model import Exported, export_model
+from export.settings import ExportSettings
+from ifseg_rt.cache import file_lock
 from train.load import load_model
 from train.loaded_model import LoadedModel, checkpoint_of, give_vocabulary
 from train.models.ofa.config import PRESETS, ModelConfig
 from train.models.ofa.model import IFSegModel
 from train.words.tokenizer import WordTokenizer
 from train.words.vocabulary import Vocabulary
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORDS = ("sky", "road", "tree", "car")
 _PROMPT = [0, 10, 11, 12, 13, 3, 2]
@@ -37,7 +39,14 @@ OFA_LIKE = replace(
     tokenizer="words",
 )
 MICRO_LIKE = replace(
-    PRESETS["micro"], name="micro-like", d_model=24, heads=3, ffn_dim=40, decoder_layers=2, vocab_size=67
+    PRESETS["micro"],
+    name="micro-like",
+    d_model=24,
+    heads=3,
+    ffn_dim=40,
+    encoder_layers=1,
+    decoder_layers=2,
+    vocab_size=67,
 )
 
 
@@ -131,3 +140,36 @@ def noise() -> Callable[..., torch.Tensor]:
         return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
     return make
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], Exported]], Exported]:
+    """Exports under a name: the first test of all workers that asks makes it in a folder of its own."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name: str, make: Callable[[Path], Exported]) -> Exported:
+        folder = base / "exported" / name
+        with file_lock(folder.with_name(f"{name}.lock"), wait=300):
+            kept = folder / "exported.pickle"
+            if not kept.exists():
+                folder.mkdir(exist_ok=True)
+                kept.write_bytes(pickle.dumps(make(folder)))
+            exported: Exported = pickle.loads(kept.read_bytes())
+        return exported
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def exported(
+    once: Callable[[str, Callable[[Path], Exported]], Exported], micro_like: LoadedModel[IFSegModel]
+) -> Callable[[str], Exported]:
+    """The micro-like model for 96 x 128 pixels in a precision, as its settings are for that; not to be changed."""
+
+    def get(precision: str) -> Exported:
+        biases = "auto" if precision == "int8" else "tables"
+        settings = ExportSettings(size=(96, 128), rounds=1, precision=precision, biases=biases)  # type: ignore[arg-type]
+        return once(precision, lambda folder: export_model(micro_like, folder / "model.onnx", settings))
+
+    return get

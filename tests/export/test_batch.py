@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections import Counter
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import msgspec
@@ -16,23 +13,17 @@ import onnxruntime
 import pytest
 import torch
 
-from export import export_onnx, to_trt
+from export import export_onnx
 from export.frozen.segmenter import FrozenSegmenter
-from export.parity.graph import _batches
+from export.parity.graph import measure_parity
+from export.pictures import textured_picture
 from ifseg_rt import Segmenter
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact, sidecar_path, write_artifact
-from ifseg_rt.errors import ArtifactError, DeviceError
-from ifseg_rt.tensorrt.installed import find_tensorrt
-from ifseg_rt.tensorrt.sidecar import read_engine
+from ifseg_rt.errors import ArtifactError
 from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
 SIZE = (64, 80)
-
-
-def test_a_range_of_one_number_is_that_number(smallest: LoadedModel[IFSegModel], tmp_path: Path) -> None:
-    artifact = export_onnx(smallest, tmp_path / "model.onnx", size=(32, 48), batch=(2, 2))
-    assert (artifact.batch, artifact.smallest_batch, artifact.inputs[0].shape[0]) == (2, None, 2)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +33,7 @@ def open_model(
     # The decoder's last layer reads other rows than it has where this is 1.
     model = make_model(name="open", encoder_layers=1, decoder_layers=2, readout_offset=1)
     path = tmp_path_factory.mktemp("open") / "model.onnx"
-    return model, path, export_onnx(model, path, size=SIZE, batch=(1, 3), neighbours=2, rounds=4)
+    return model, path, export_onnx(model, path, size=SIZE, batch=(1, 3), neighbours=2, rounds=2)
 
 
 def test_every_number_of_pictures(
@@ -50,11 +41,11 @@ def test_every_number_of_pictures(
 ) -> None:
     model, path, _ = open_model
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    frozen = FrozenSegmenter(model.module, SIZE, batch=3, smallest_batch=1, neighbours=2, rounds=4)
+    frozen = FrozenSegmenter(model.module, SIZE, batch=3, smallest_batch=1, neighbours=2, rounds=2)
     for count in (1, 2, 3):
         image = noise(SIZE, batch=count, seed=count)
         found = session.run(["probabilities", "logits", "neighbours"], {"image": image.numpy()})
-        alone = FrozenSegmenter(model.module, SIZE, batch=1, neighbours=2, rounds=4)
+        alone = FrozenSegmenter(model.module, SIZE, batch=1, neighbours=2, rounds=2)
         with torch.no_grad():
             together = frozen(image)
             one_by_one = [torch.cat(parts) for parts in zip(*(alone(picture[None]) for picture in image), strict=True)]
@@ -118,23 +109,20 @@ def test_ranges_above_one_frame_are_refused(
     assert caught.value.hint == "export it again with --batch 1, or 1..3 for both"
 
 
-def test_both_ends_are_compared() -> None:
-    inputs = np.arange(9, dtype=np.float32).reshape(9, 1)
-    assert [len(batch) for batch in _batches(inputs, (1, 4))] == [1, 4, 1, 4]
-    assert np.concatenate(_batches(inputs, (1, 4)))[:9].ravel().tolist() == list(range(9))
-    assert [len(batch) for batch in _batches(inputs, (4,))] == [4, 4, 4]
+def test_both_ends_are_compared(
+    open_model: tuple[LoadedModel[IFSegModel], Path, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path, artifact = open_model
+    frozen = FrozenSegmenter(model.module, SIZE, batch=3, smallest_batch=1, neighbours=2, rounds=2)
+    pictures = [(str(seed), textured_picture(70, 90, seed=seed)) for seed in range(6)]
+    sizes: list[int] = []
+    features = model.module.features
 
+    def counted(image: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(image))
+        return features(image)
 
-def test_an_engine_for_a_range(own_checkpoint: Path, tmp_path: Path) -> None:
-    try:
-        find_tensorrt("tensorrt_rtx")
-    except DeviceError as error:
-        pytest.skip(f"engines are not built: {error}")
-    target, out = tmp_path / "m.engine", io.StringIO()
-    arguments = [str(own_checkpoint), "-o", str(target), "--size", "64", "--batch", "1..4", "-q"]
-    with redirect_stdout(out):
-        assert to_trt.main([*arguments, "--runtime", "tensorrt_rtx"]) == 0
-    result = json.loads(out.getvalue())
-    assert (result["smallest_batch"], result["batch"]) == (1, 4)
-    engine = read_engine(target)
-    assert [spec.shape[0] for spec in (*engine.inputs, *engine.outputs)] == [-1] * 3
+    monkeypatch.setattr(model.module, "features", counted)
+    report = measure_parity(model.module, frozen, path, artifact.preprocess, pictures, artifact.category_names)
+    report.check()
+    assert (sizes, report.pictures) == ([1, 3, 1, 3], 6)

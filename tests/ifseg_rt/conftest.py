@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,8 +24,6 @@ from ifseg_rt.artifact.sidecar import (
     write_artifact,
 )
 from tests.servers.start import RtspServer
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PATCH = 8
 # One row per category over (r, g, b) in -1..1, and a bias: red, green, blue, dark.

@@ -112,10 +112,9 @@ def tracer() -> Callable[[IFSegModel, np.ndarray], Trace]:
     return trace_of
 
 
-@pytest.fixture
-def small_model() -> LoadedModel[IFSegModel]:
+def small(seed: int = 0) -> LoadedModel[IFSegModel]:
     """A random model of one layer a stack with three categories: an update takes some 50 ms."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = ModelConfig(
         name="small", d_model=16, heads=2, ffn_dim=16, encoder_layers=1, decoder_layers=1, backbone_blocks=(1, 1, 1),
         vocab_size=40,
@@ -125,3 +124,14 @@ def small_model() -> LoadedModel[IFSegModel]:
     prompt, entry = [0, 5, 6, 7, 8, 9, 2], {"kind": "bpe", "identity": ""}
     provenance = {"base": "small", "base_sha256": "0"}
     return give_vocabulary(model, Vocabulary.parse("a, b, c"), prompt, ids, entry, provenance)
+
+
+@pytest.fixture(scope="session")
+def make_small() -> Callable[..., LoadedModel[IFSegModel]]:
+    """The same small model at every call, or another one for another seed."""
+    return small
+
+
+@pytest.fixture
+def small_model() -> LoadedModel[IFSegModel]:
+    return small()

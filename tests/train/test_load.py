@@ -125,8 +125,10 @@ def test_our_own_file_of_an_ofa_model_needs_no_tokenizer(
         assert torch.equal(again(picture), adapted(picture))
 
 
-@pytest.mark.parametrize("name", ["tiny", "medium", "base", "large", "huge", "mini"])
-@pytest.mark.parametrize("rows", [59457, 59458])
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [("tiny", 59457), *((name, 59458) for name in ("tiny", "medium", "base", "large", "huge", "mini"))],
+)
 def test_every_published_size_is_recognised_from_shapes(name: str, rows: int):
     config = replace(PRESETS[name], vocab_size=rows)
     with torch.device("meta"):
@@ -250,11 +252,9 @@ def test_micro_is_the_same_kind_of_model(micro: str):
         assert model(torch.zeros(2, 3, 64, 100)).shape == (2, 4 * 7, 3)
 
 
-def test_micro_refuses_unknown_words_and_double_meanings(micro: str):
+def test_micro_refuses_unknown_words(micro: str):
     with pytest.raises(VocabularyError, match=r"does not know the word 'rroad'; nearest known: road"):
         load_model(micro, "sky, rroad")
-    with pytest.raises(VocabularyError, match="carries no categories"):
-        load_model(micro)
 
 
 def test_micro_takes_no_other_tokenizer(micro: str, tmp_path: Path):

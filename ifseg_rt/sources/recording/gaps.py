@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-_STEADY = 20  # of as many steps between pictures one may be another at a steady rate
+_STEADY = 20  # of as many steps between pictures one may be another at a steady rate; of fewer, one as well
+_AS_STATED = 3  # the same, where the usual step is the one that the recording states
+_FEWEST = 8  # steps: fewer tell no rate
 
 
 class Gap(NamedTuple):
@@ -34,15 +36,21 @@ class Times:
         """Take note of one, in any order."""
         self._times.append(pts)
 
-    def gaps(self) -> list[Gap]:
-        """Find where pictures are missing; what is recorded at no steady rate has no gaps."""
-        if len(self._times) <= _STEADY:
+    def gaps(self, stated: float | None = None) -> list[Gap]:
+        """Find where pictures are missing; what is recorded at no steady rate has no gaps.
+
+        Args:
+            stated: the step between pictures that the recording itself states, in the units of its times. Where the
+                pictures keep to it, more of the others are gaps.
+        """
+        if len(self._times) <= _FEWEST:
             return []
         times = np.sort(np.array(self._times, dtype=np.int64))
         steps = np.diff(times)
         usual = max(float(np.median(steps)), 1.0)
         steady = np.abs(steps - usual) <= 0.2 * usual + 1  # Matroska rounds times to milliseconds
-        if np.count_nonzero(~steady) * _STEADY > len(steps):
+        as_stated = stated is not None and abs(stated - usual) <= 0.05 * usual
+        if np.count_nonzero(~steady) > max(1, len(steps) // (_AS_STATED if as_stated else _STEADY)):
             return []
         return [
             Gap(int(times[at]), int(times[at + 1]), max(1, round(float(steps[at] / usual)) - 1))

@@ -37,13 +37,13 @@ def stored_bytes(module: torch.nn.Module) -> int:
 
 
 def test_few_intermediates(make_model: Callable[..., LoadedModel[IFSegModel]], tmp_path: Path) -> None:
-    frozen = FrozenSegmenter(make_model(name="deep", encoder_layers=4, decoder_layers=4).module, (384, 640))
+    frozen = FrozenSegmenter(make_model(name="deep", encoder_layers=2, decoder_layers=2).module, (384, 640), rounds=0)
     path = tmp_path / "model.onnx"
     write_onnx(frozen, path)
     assert isinstance(frozen.biases, CompactBiases)
     tables = stored_bytes(DenseBiases(frozen.biases))
-    assert folded_bytes(path) < 3 * tables
-    assert path.stat().st_size < 0.15 * tables
+    assert folded_bytes(path) < 3.5 * tables
+    assert path.stat().st_size < 0.2 * tables
 
 
 def test_only_tables_are_large(ofa_like: LoadedModel[IFSegModel]) -> None:

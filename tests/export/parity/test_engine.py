@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,6 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from export.freeze_model import freeze_model
 from export.frozen.segmenter import FrozenSegmenter
 from export.graph.writer import write_onnx
 from export.parity.comparison import RELATIVE_TOLERANCE, ParityError
@@ -25,7 +25,7 @@ from export.parity.divergence import (
 )
 from export.parity.engine import EngineReport, Runner, Scores, compare_engine, run_model, run_module, why_not_compared
 from export.pictures import Picture, textured_picture
-from export.products.onnx_model import export_model
+from export.products.onnx_model import Exported
 from export.settings import ExportSettings
 from export.sidecar import preprocess_of
 from ifseg_rt.artifact.sidecar import file_record
@@ -35,7 +35,7 @@ from ifseg_rt.tensorrt.schema import EngineArtifact, EngineBuild, EngineParity
 from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
 
-SIZE = (64, 96)
+SIZE = (96, 128)
 NAMES = ("sky", "road", "tree", "car")
 GPU = GpuFacts("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, "13.0")
 
@@ -46,24 +46,22 @@ def pictures() -> list[Picture]:
 
 
 @pytest.fixture(scope="module")
-def exported(smallest: LoadedModel[IFSegModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("exported") / "model.onnx"
-    export_model(smallest, path, ExportSettings(size=SIZE, precision="fp16", biases="tables"))
-    return path
+def half(exported: Callable[[str], Exported]) -> Path:
+    return exported("fp16").path
 
 
 @pytest.fixture(scope="module")
-def in_torch(smallest: LoadedModel[IFSegModel]) -> Runner:
-    return run_module(FrozenSegmenter(smallest.module, SIZE), preprocess_of(smallest.module.config, SIZE))
+def in_torch(micro_like: LoadedModel[IFSegModel]) -> Runner:
+    return run_module(FrozenSegmenter(micro_like.module, SIZE, rounds=1), preprocess_of(micro_like.module.config, SIZE))
 
 
 def compare(found: Runner, expected: Runner, pictures: list[Picture]) -> EngineReport:
     return compare_engine(found, expected, pictures, NAMES, kind="torch", precision="fp16", device="a GPU")
 
 
-def test_a_faithful_engine(exported: Path, in_torch: Runner, pictures: list[Picture]) -> None:
+def test_a_faithful_engine(half: Path, in_torch: Runner, pictures: list[Picture]) -> None:
     """The fp16 model in the run time stands in for its engine."""
-    with run_model(exported, device="cpu") as found:
+    with run_model(half, device="cpu") as found:
         report = compare(found, in_torch, pictures)
     report.check()
     assert 0 < report.max_logit_difference < 0.1
@@ -112,13 +110,13 @@ def described(onnx_path: Path, **build: object) -> EngineArtifact:
     )
 
 
-def test_when_nothing_can_be_compared(exported: Path) -> None:
+def test_when_nothing_can_be_compared(half: Path) -> None:
     tensorrt = TensorRt("tensorrt_rtx", None, "1.7.1.116")
     here, bare = Machine("linux-x86_64", GPU), Machine("linux-x86_64", None, "no driver")
-    engine = described(exported)
+    engine = described(half)
     assert why_not_compared(engine, tensorrt, here, reference="torch") is None
     assert why_not_compared(engine, tensorrt, bare, reference="torch") == "no GPU here can run it: no driver"
-    ada = described(exported, compute_capabilities=("8.9",))
+    ada = described(half, compute_capabilities=("8.9",))
     assert str(why_not_compared(ada, tensorrt, here, reference="torch")).startswith("the GPU here cannot run it: built")
     low = msgspec.structs.replace(engine, model=msgspec.structs.replace(engine.model, precision="bf16"))
     assert why_not_compared(low, tensorrt, here, reference="torch") is None
@@ -136,22 +134,37 @@ def spoil(path: Path, layer: str, factor: float) -> None:
     onnx.save(model, path)
 
 
-@pytest.mark.parametrize(
-    "layer", ["encoder_layers.1.attention.out", "decoder_layers.0.feed_forward.steps.1", "project"]
-)
-def test_a_corrupted_layer_is_named(
-    make_model: Callable[..., LoadedModel[IFSegModel]], tmp_path: Path, noise: Callable[..., torch.Tensor], layer: str
-) -> None:
-    model = make_model(name="two", encoder_layers=2, decoder_layers=1).module
+@pytest.fixture(scope="module")
+def two_layers(
+    make_model: Callable[..., LoadedModel[IFSegModel]],
+    noise: Callable[..., torch.Tensor],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, np.ndarray, dict[str, np.ndarray]]:
+    """An fp16 graph of two encoder layers, a picture, and what the float32 module makes of it."""
+    model = make_model(name="two", encoder_layers=2, decoder_layers=1)
     image = noise(SIZE).numpy()
-    low, path = FrozenSegmenter(model, SIZE, biases="tables", precision="fp16"), tmp_path / "model.onnx"
-    write_onnx(low, path)
-    expected = module_activations(FrozenSegmenter(model, SIZE, biases="tables"), image)
+    path = tmp_path_factory.mktemp("two") / "model.onnx"
+    write_onnx(FrozenSegmenter(model.module, SIZE, biases="tables", precision="fp16", rounds=0), path)
+    return path, image, module_activations(FrozenSegmenter(model.module, SIZE, biases="tables", rounds=0), image)
+
+
+def test_no_layer_is_named_where_none_diverges(two_layers: tuple[Path, np.ndarray, dict[str, np.ndarray]]) -> None:
+    path, image, expected = two_layers
     found = graph_activations(path, image)
     assert len(found) == len(expected) > 40
     sound = first_divergence(expected, found, RELATIVE_TOLERANCE["fp16"])
     assert str(sound).startswith("no single layer diverges by more than 2.0%")
 
+
+@pytest.mark.parametrize(
+    "layer", ["encoder_layers.1.attention.out", "decoder_layers.0.feed_forward.steps.1", "project"]
+)
+def test_a_corrupted_layer_is_named(
+    two_layers: tuple[Path, np.ndarray, dict[str, np.ndarray]], tmp_path: Path, layer: str
+) -> None:
+    sound, image, expected = two_layers
+    path = tmp_path / "model.onnx"
+    shutil.copy(sound, path)
     spoil(path, layer, 1.5)
     divergence = first_divergence(expected, graph_activations(path, image), RELATIVE_TOLERANCE["fp16"])
     assert divergence.layer == layer
@@ -166,20 +179,18 @@ def test_a_corrupted_layer_is_named(
 
 
 def test_layers_in_integers_are_looked_at(
-    smallest: LoadedModel[IFSegModel], tmp_path: Path, noise: Callable[..., torch.Tensor]
+    exported: Callable[[str], Exported], micro_like: LoadedModel[IFSegModel], noise: Callable[..., torch.Tensor]
 ) -> None:
     image = noise(SIZE).numpy()
-    path = tmp_path / "model.onnx"
-    write_onnx(freeze_model(smallest.module, ExportSettings(size=SIZE, precision="int8_fp16")), path)
-    found = graph_activations(path, image)
-    expected = module_activations(FrozenSegmenter(smallest.module, SIZE), image)
+    found = graph_activations(exported("int8_fp16").path, image)
+    expected = module_activations(FrozenSegmenter(micro_like.module, SIZE, rounds=1), image)
     assert found.keys() == expected.keys()
     assert first_divergence(expected, found, 1e-4).before == 0
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8_fp16"])
+@pytest.mark.parametrize("precision", ["bf16", "int8_fp16"])
 def test_a_sound_model_is_explained_as_such(
     smallest: LoadedModel[IFSegModel], pictures: list[Picture], precision: str
 ) -> None:
-    found = explain_divergence(smallest.module, ExportSettings(size=SIZE, precision=precision), pictures[0])
+    found = explain_divergence(smallest.module, ExportSettings(size=SIZE, precision=precision, rounds=0), pictures[0])
     assert 0 < found.error < found.tolerance

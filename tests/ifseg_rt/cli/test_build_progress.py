@@ -44,7 +44,6 @@ def test_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     with progress:
         progress.start("Building engine", None, 2)
         progress.start("Timing [tactics]", "Building engine", 3)
-        progress._bars.refresh()
         progress.step("nobody's", 0)
         replay(progress)
     assert "Building engine" in terminal.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import pytest
 
 from ifseg_rt import read_labels
-from ifseg_rt.sources import camera
 
 
 def test_one_picture_goes_to_the_default_folder(run: Any, pictures: Path, scene: np.ndarray) -> None:
@@ -94,20 +94,44 @@ def test_video_to_a_folder_with_a_limit(run: Any, clip: Path) -> None:
 
 
 class FakeCamera:
+    """Gives some frames and then breaks, as one does that is unplugged."""
+
     def __init__(self, frames: int) -> None:
         self.left = frames
+
+    def isOpened(self) -> bool:
+        return True
 
     def read(self) -> tuple[bool, Any]:
         time.sleep(0.01)
         self.left -= 1
-        return (True, np.zeros((48, 64, 3), np.uint8)) if self.left >= 0 else (False, None)
+        if self.left < 0:
+            raise cv2.error("select() timeout")
+        return True, np.zeros((48, 64, 3), np.uint8)
+
+    def set(self, setting: int, value: float) -> None:
+        pass
 
     def release(self) -> None:
         pass
 
 
-def test_camera(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera, "_open_capture", lambda device: FakeCamera(500))
+@pytest.fixture
+def plug_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes camera 0 one of so many frames each time it is opened; files are opened as ever."""
+    real = cv2.VideoCapture
+
+    def make(*frames: int) -> None:
+        left = iter(frames)
+        monkeypatch.setattr(
+            cv2, "VideoCapture", lambda what, *more: FakeCamera(next(left)) if what == 0 else real(what, *more)
+        )
+
+    return make
+
+
+def test_camera(run: Any, plug_in: Callable[..., None]) -> None:
+    plug_in(500)
     code, lines, err = run("--camera", "0", "--max-frames", "12", "-o", "cam.mp4")
     assert code == 0, err
     assert len(lines) == 12
@@ -116,8 +140,8 @@ def test_camera(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cv2.VideoCapture("cam.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == 12
 
 
-def test_camera_without_output_saves_nothing_and_says_so(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera, "_open_capture", lambda device: FakeCamera(500))
+def test_camera_without_output_saves_nothing_and_says_so(run: Any, plug_in: Callable[..., None]) -> None:
+    plug_in(500)
     code, lines, err = run("--camera", "0", "--max-frames", "2")
     assert code == 0
     assert [line["outputs"] for line in lines] == [{}, {}]
@@ -125,9 +149,8 @@ def test_camera_without_output_saves_nothing_and_says_so(run: Any, monkeypatch: 
     assert not Path("ifseg-rt-output").exists()
 
 
-def test_camera_unplugged_finishes_the_recording(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    cameras = iter([4, 0, 9, 0, 0, 0])
-    monkeypatch.setattr(camera, "_open_capture", lambda device: FakeCamera(next(cameras)))
+def test_a_camera_that_is_unplugged_and_comes_back(run: Any, plug_in: Callable[..., None]) -> None:
+    plug_in(4, 0, 9, 0, 0, 0)
     limits = ("--read-timeout", "0.2", "--open-timeout", "0.1", "--max-retries", "2")
     code, lines, err = run("--camera", "0", "-o", "cam.mp4", *limits)
     assert code == 3
@@ -172,8 +195,8 @@ def test_painting_where_the_labels_are_made_or_here_is_the_same(
         assert path.read_bytes() == (Path("two") / path.name).read_bytes(), path
 
 
-def test_nothing_is_painted_for_nobody(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera, "_open_capture", lambda device: FakeCamera(500))
+def test_nothing_is_painted_for_nobody(run: Any, plug_in: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    plug_in(500)
     monkeypatch.setattr("ifseg_rt.drawing.overlay.blend", lambda *_: pytest.fail("painted"))
     code, lines, err = run("--camera", "0", "--max-frames", "2")
     assert (code, len(lines)) == (0, 2), err

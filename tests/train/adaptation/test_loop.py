@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import multiprocessing
+from torch import Tensor, multiprocessing
 
 from ifseg_rt.errors import CheckpointError, UsageError
 from train import load_model
@@ -17,25 +20,11 @@ from train.adaptation.artificial import resize_grid
 from train.adaptation.loop import Adaptation, AdaptationConfig
 from train.adaptation.objective import upsampled_cross_entropy
 from train.adaptation.optimiser import ReferenceAdam, learning_rate
-from train.loaded_model import LoadedModel, give_vocabulary
-from train.models.ofa.config import ModelConfig
+from train.loaded_model import LoadedModel
 from train.models.ofa.model import IFSegModel
-from train.words.vocabulary import Vocabulary
 
-SMALL = ModelConfig(
-    name="small", d_model=16, heads=2, ffn_dim=16, encoder_layers=1, decoder_layers=1, backbone_blocks=(1, 1, 1),
-    vocab_size=40,
-)  # fmt: skip
+Make = Callable[..., LoadedModel[IFSegModel]]
 DEAD = (".k_proj.bias", "pos_k_linear.bias")  # zero gradient by mathematics, noise in practice (spec 11.3)
-
-
-def small_model(seed: int = 0) -> LoadedModel[IFSegModel]:
-    torch.manual_seed(seed)
-    model = IFSegModel(SMALL).eval()
-    ids = [[[5]], [[6, 7]], [[8]]]
-    prompt, entry = [0, 5, 6, 7, 8, 9, 2], {"kind": "bpe", "identity": ""}
-    provenance = {"base": "small", "base_sha256": "0"}
-    return give_vocabulary(model, Vocabulary.parse("a, b, c"), prompt, ids, entry, provenance)
 
 
 def test_schedule_is_a_cosine_from_the_peak_to_zero():
@@ -77,73 +66,59 @@ def test_three_golden_updates(golden, weights, bpe):
     assert checked >= 4
 
 
-def test_same_seed_same_result_and_another_seed_another():
-    results = []
-    for seed in (3, 3, 4):
-        model = small_model()
-        Adaptation(model, AdaptationConfig(steps=2, batch_size=2, seed=seed)).run()
-        results.append(torch.cat([p.flatten() for p in model.parameters()]))
-    assert torch.equal(results[0], results[1])
-    assert not torch.equal(results[0], results[2])
+def test_same_seed_same_result_and_another_seed_another(
+    make_small: Make, two_updates: AdaptationConfig, uninterrupted: tuple[float, dict[str, Tensor]]
+):
+    for seed in (0, 1):
+        model = make_small()
+        loss = Adaptation(model, replace(two_updates, seed=seed)).run()
+        same = all(torch.equal(value, uninterrupted[1][name]) for name, value in model.state_dict().items())
+        assert same is (loss == uninterrupted[0]) is (seed == 0)
 
 
-def test_global_random_state_is_left_alone():
+def test_global_random_state_is_left_alone(small_model: LoadedModel[IFSegModel]):
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    Adaptation(small_model(), AdaptationConfig(steps=1, batch_size=1))  # building draws nothing
-    adaptation = Adaptation(small_model(), AdaptationConfig(steps=1, batch_size=1))
-    torch.manual_seed(7)
-    adaptation.run()
+    Adaptation(small_model, AdaptationConfig(steps=1, batch_size=1)).run()
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_resumed_equals_uninterrupted(tmp_path: Path):
-    config = AdaptationConfig(steps=4, batch_size=2)
-    whole = small_model()
-    loss = Adaptation(whole, config).run()
-    first = Adaptation(small_model(), config)
-
-    def stop(progress):
-        if progress.step == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        first.run(stop)
-    torch.save(first.state(), tmp_path / "r.pt")
-    second_model = small_model()
-    second = Adaptation(second_model, config)
-    second.restore(torch.load(tmp_path / "r.pt", weights_only=True))
-    assert second.run() == loss
-    for (name, a), b in zip(whole.named_parameters(), second_model.parameters(), strict=True):
-        assert torch.equal(a, b), name
+def test_resumed_equals_uninterrupted(
+    make_small: Make,
+    two_updates: AdaptationConfig,
+    interrupted: Callable[[AdaptationConfig], Adaptation],
+    uninterrupted: tuple[float, dict[str, Tensor]],
+    tmp_path: Path,
+):
+    torch.save(interrupted(two_updates).state(), tmp_path / "r.pt")
+    model = make_small()
+    resumed = Adaptation(model, two_updates)
+    resumed.restore(torch.load(tmp_path / "r.pt", weights_only=True))
+    assert resumed.run() == uninterrupted[0]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, uninterrupted[1][name]), name
 
 
-def test_resume_of_another_adaptation_is_refused():
-    state = Adaptation(small_model(), AdaptationConfig(steps=4, batch_size=2)).state()
+def test_resume_of_another_adaptation_is_refused(make_small: Make):
+    model = make_small()
+    state = Adaptation(model, AdaptationConfig(steps=4, batch_size=2)).state()
     for other in (AdaptationConfig(steps=5, batch_size=2), AdaptationConfig(steps=4, batch_size=2, seed=1)):
         with pytest.raises(CheckpointError, match="another adaptation"):
-            Adaptation(small_model(), other).restore(state)
-    with pytest.raises(CheckpointError, match="not a resume file of ours"):
-        Adaptation(small_model(), AdaptationConfig(steps=4)).restore({"step": 1})
+            Adaptation(model, other).restore(state)
 
 
-def test_frozen_parts_stay_and_the_rest_moves():
-    model = small_model()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    Adaptation(model, AdaptationConfig(steps=2, batch_size=2)).run()
+def test_frozen_parts_stay_the_rest_moves_and_the_loss_falls(small_model: LoadedModel[IFSegModel]):
+    before = {name: value.clone() for name, value in small_model.state_dict().items()}
+    losses: list[float] = []
+    Adaptation(small_model, AdaptationConfig(steps=8, batch_size=1, lr=3e-3)).run(lambda p: losses.append(p.loss))
     frozen = ("encoder.embed_tokens.", "encoder.embed_images.", "encoder.image_proj.")
-    for name, value in model.state_dict().items():
+    for name, value in small_model.state_dict().items():
         if name.startswith(frozen):
             assert torch.equal(value, before[name]), name
-    assert not torch.equal(model.state_dict()["decoder.layers.0.fc1.weight"], before["decoder.layers.0.fc1.weight"])
-    assert not model.training
-
-
-def test_loss_falls():
-    model = small_model()
-    losses: list[float] = []
-    Adaptation(model, AdaptationConfig(steps=12, batch_size=2, lr=3e-3)).run(lambda p: losses.append(p.loss))
+    moved = small_model.state_dict()["decoder.layers.0.fc1.weight"]
+    assert not torch.equal(moved, before["decoder.layers.0.fc1.weight"])
+    assert not small_model.training
     assert math.isfinite(losses[-1]) and min(losses[-3:]) < losses[0]
 
 
@@ -153,45 +128,53 @@ def test_settings_that_cannot_be_meant():
             AdaptationConfig(**wrong)
 
 
-def _replica(rank: int, port_file: str, out: str) -> None:
+def replica(rank: int, shared: LoadedModel[IFSegModel], meeting: str, out: str) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{port_file}", rank=rank, world_size=2)
-    model = small_model()
-    Adaptation(model, AdaptationConfig(steps=2, batch_size=2)).run()
+    model = copy.deepcopy(shared)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    Adaptation(model, AdaptationConfig(steps=1, batch_size=2)).run()
     torch.save(model.state_dict(), f"{out}{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_stay_in_step(tmp_path: Path):
-    multiprocessing.spawn(_replica, (str(tmp_path / "meet"), str(tmp_path / "out")), nprocs=2)
+def test_two_processes_stay_in_step(small_model: LoadedModel[IFSegModel], tmp_path: Path):
+    start = {name: value.clone() for name, value in small_model.state_dict().items()}
+    multiprocessing.spawn(replica, (small_model, str(tmp_path / "meet"), str(tmp_path / "out")), nprocs=2)
     one, two = (torch.load(tmp_path / f"out{r}.pt", weights_only=True) for r in (0, 1))
     assert all(torch.equal(one[name], two[name]) for name in one)
-    start = small_model().state_dict()
     assert any(not torch.equal(one[name], start[name]) for name in one)
 
 
-@pytest.mark.parametrize("overflow", [False, True])
-def test_gradients_and_loss_are_averaged_before_anything_looks_at_them(
-    overflow: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A scaled gradient that overflows in one process has to be seen by the scaler of every process."""
-    adaptation = Adaptation(small_model(), AdaptationConfig(steps=1, batch_size=2))
-    generator = torch.Generator().manual_seed(0)
-    parameters = adaptation.optimiser.parameters[1:]  # the first one has no gradient: it is left out, in every process
-    for parameter in parameters:
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
-    ours = [parameter.grad.clone() for parameter in parameters]
-    other = math.inf if overflow else 3.0
+def test_processes_of_the_same_gradient_do_what_one_does(
+    make_small: Make,
+    two_updates: AdaptationConfig,
+    uninterrupted: tuple[float, dict[str, Tensor]],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    model = make_small()
+    adaptation = Adaptation(model, two_updates)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat: flat.mul_(2))
     monkeypatch.setattr(adaptation, "world", 2)
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat: flat.add_(other))
-    assert adaptation._mean_over_processes(torch.tensor(5.0)) == (5.0 + other) / 2
-    assert adaptation.optimiser.parameters[0].grad is None
-    for parameter, own in zip(parameters, ours, strict=True):
-        torch.testing.assert_close(parameter.grad, (own + other) / 2)
+    adaptation.config = replace(two_updates, batch_size=2)
+    assert adaptation.run() == uninterrupted[0]
+    assert all(torch.equal(value, uninterrupted[1][name]) for name, value in model.state_dict().items())
 
 
-def test_a_loss_that_is_not_finite_ends_the_adaptation_before_an_update():
-    model = small_model()
+def test_an_overflow_in_one_process_is_seen_by_every_scaler(
+    small_model: LoadedModel[IFSegModel], monkeypatch: pytest.MonkeyPatch
+):
+    start = {name: value.clone() for name, value in small_model.state_dict().items()}
+    adaptation = Adaptation(small_model, AdaptationConfig(steps=1, batch_size=2))
+    adaptation.scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat: flat.add_(math.inf))
+    monkeypatch.setattr(adaptation, "world", 2)
+    adaptation.run()
+    assert adaptation.scaler.get_scale() == 64.0
+    assert all(torch.equal(value, start[name]) for name, value in small_model.state_dict().items())
+
+
+def test_a_loss_that_is_not_finite_ends_the_adaptation_before_an_update(small_model: LoadedModel[IFSegModel]):
+    model = small_model
     with torch.no_grad():
         model.decoder.layers[0].fc1.weight[0, 0] = float("nan")
     start = [p.clone() for p in model.parameters()]

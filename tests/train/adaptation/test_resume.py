@@ -25,22 +25,24 @@ WEIGHT = "decoder.layers.0.fc1.weight"
 State = dict[str, Any]
 
 
+Interrupt = Callable[[AdaptationConfig], Adaptation]
+
+
 @pytest.fixture
-def adaptation(small_model: LoadedModel[IFSegModel]) -> Adaptation:
+def adaptation(interrupted: Interrupt) -> Adaptation:
     """Interrupted after the first of three updates."""
-    started = Adaptation(small_model, CONFIG)
+    return interrupted(CONFIG)
 
-    def stop(_: object) -> None:
-        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        started.run(stop)
-    return started
+@pytest.fixture(scope="module")
+def untouched(interrupted: Interrupt) -> Adaptation:
+    """The same for tests in which nothing of it changes."""
+    return interrupted(CONFIG)
 
 
 @pytest.fixture
-def state(adaptation: Adaptation) -> State:
-    return copy.deepcopy(adaptation.state())
+def state(untouched: Adaptation) -> State:
+    return copy.deepcopy(untouched.state())
 
 
 def everything(adaptation: Adaptation) -> tuple[Any, ...]:
@@ -90,13 +92,10 @@ DAMAGES: dict[str, tuple[Callable[[State], None], str]] = {
     "step 99 of 3": (put("step", value=99), "step 99 of 3"),
     "negative step": (put("step", value=-1), "step -1 of 3"),
     "step a half": (put("step", value=0.5), "step 0.5 of 3"),
-    "step a word": (put("step", value="one"), "step 'one' of 3"),
     "step true": (put("step", value=True), "step True of 3"),
-    "step infinite": (put("step", value=float("inf")), "step inf of 3"),
     "no loss": (drop("loss"), "its loss is None"),
     "loss a word": (put("loss", value="low"), "its loss is 'low'"),
     "no weights": (drop("model"), "it has no weights"),
-    "weights a list": (put("model", value=[1, 2]), "it has no weights"),
     "a weight missing": (drop("model", WEIGHT), f"1 weights missing, {WEIGHT} first"),
     "a weight too many": (put("model", "extra", value=torch.zeros(1)), "1 weights too many, extra first"),
     "a weight of another shape": (
@@ -109,7 +108,6 @@ DAMAGES: dict[str, tuple[Callable[[State], None], str]] = {
     "a weight not a number": (not_a_number("model", WEIGHT), f"{WEIGHT} holds numbers that are not finite"),
     "no optimiser": (drop("optimiser"), "no optimiser state"),
     "optimiser without state": (put("optimiser", value={}), "no optimiser state"),
-    "optimiser a word": (put("optimiser", value="adam"), "no optimiser state"),
     "empty optimiser": (put(*OPTIMISER, value={}), "its optimiser is of 0 parameters"),
     "a smaller optimiser": (drop(*OPTIMISER, 0), "its optimiser is of"),
     "another optimiser's entries": (
@@ -133,22 +131,22 @@ DAMAGES: dict[str, tuple[Callable[[State], None], str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_named_and_changes_nothing(name: str, adaptation: Adaptation, state: State):
+def test_damage_is_named_and_changes_nothing(name: str, untouched: Adaptation, state: State):
     damage, words = DAMAGES[name]
     damage(state)
-    before = everything(adaptation)
+    before = everything(untouched)
     with pytest.raises(CheckpointError, match=rf"^ck\.resume is damaged: .*{words}") as error:
-        adaptation.restore(state, "ck.resume")
+        untouched.restore(state, "ck.resume")
     assert error.value.hint == "delete it to start again"
-    after = everything(adaptation)
+    after = everything(untouched)
     assert all(torch.equal(a, b) for a, b in zip(before[0], after[0], strict=True))
     assert before[1:] == after[1:]
 
 
-@pytest.mark.parametrize("document", [None, [], "resume", 3, torch.zeros(2), {}, {"format": "ifseg-rt-checkpoint"}])
-def test_something_else_is_refused(document: object, adaptation: Adaptation):
+@pytest.mark.parametrize("document", [None, [], torch.zeros(2), {}, {"format": "ifseg-rt-checkpoint"}])
+def test_something_else_is_refused(document: object, untouched: Adaptation):
     with pytest.raises(CheckpointError, match=r"^ck\.resume is not a resume file of ours"):
-        adaptation.restore(document, "ck.resume")
+        untouched.restore(document, "ck.resume")
 
 
 def test_settings_of_the_optimiser_are_not_taken_from_the_file(adaptation: Adaptation, state: State):
@@ -217,35 +215,41 @@ def same(one: Any, two: Any) -> bool:
     return bool(one == two)
 
 
-def test_a_flipped_byte_is_noticed_or_did_not_matter(state: State, tmp_path: Path):
+@pytest.fixture
+def document() -> State:
+    """Small, but of the kinds of values that a resume file holds."""
+    tensor = torch.arange(600, dtype=torch.float32)
+    return {"format": "ifseg-rt-resume", "step": 1, "loss": 0.5, "model": {WEIGHT: tensor, "bias": tensor[:20] + 1}}
+
+
+def test_a_flipped_bit_is_noticed_or_did_not_matter(document: State, tmp_path: Path):
     """Bytes between the entries of the archive mean nothing; of all others, even one within the numbers shows."""
     path = tmp_path / "ck.resume"
-    write_atomically(state, path)
+    write_atomically(document, path)
     whole = path.read_bytes()
-    assert same(read_resume(path), state)
+    assert same(read_resume(path), document)
     place = random.Random(0)
     noticed = 0
-    for _ in range(60):
+    for index in place.sample(range(len(whole)), 300):
         damaged = bytearray(whole)
-        damaged[place.randrange(len(whole))] ^= 1 << place.randrange(8)
+        damaged[index] ^= 1 << place.randrange(8)
         path.write_bytes(damaged)
         try:
-            assert same(read_resume(path), state)
+            assert same(read_resume(path), document)
         except CheckpointError as error:
             assert "ck.resume" in str(error) and error.hint == "delete it to start again"
             noticed += 1
-    assert noticed > 30
+    assert noticed > 100
 
 
-def test_a_flipped_bit_of_a_number_is_named(state: State, tmp_path: Path):
+def test_a_flipped_bit_of_a_number_is_named(document: State, tmp_path: Path):
     path = tmp_path / "ck.resume"
-    write_atomically(state, path)
+    write_atomically(document, path)
     with zipfile.ZipFile(path) as archive:
         largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+        numbers = archive.read(largest)
     damaged = bytearray(path.read_bytes())
-    with zipfile.ZipFile(path) as archive:
-        start = bytes(damaged).index(archive.read(largest))
-    damaged[start + 4] ^= 1
+    damaged[damaged.index(numbers) + 4] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(CheckpointError, match=f"damaged: the checksum of {largest.filename} is wrong"):
         read_resume(path)
@@ -260,8 +264,8 @@ def test_no_archive(content: bytes, tmp_path: Path):
     assert error.value.hint == "delete it to start again"
 
 
-def test_the_older_file_format_has_no_checksums_and_is_not_ours(state: State, tmp_path: Path):
+def test_the_older_file_format_has_no_checksums_and_is_not_ours(document: State, tmp_path: Path):
     path = tmp_path / "ck.resume"
-    torch.save(state, path, _use_new_zipfile_serialization=False)
+    torch.save(document, path, _use_new_zipfile_serialization=False)
     with pytest.raises(CheckpointError, match="not a zip file"):
         read_resume(path)

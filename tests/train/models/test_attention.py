@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from train.models.ofa import attention as module
 from train.models.ofa.attention import BiasedAttention
 from train.models.ofa.config import PRESETS
 
@@ -52,65 +51,45 @@ def results(attend, attention: BiasedAttention, given: list[Tensor]) -> tuple[Te
     return out.detach(), *torch.autograd.grad((out * weights).sum(), wanted)
 
 
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """One entry for every sample that was attended to on its own."""
-    made: list[int] = []
-    real = module._attend_sample
-
-    def counted(*given: Tensor) -> Tensor:
-        made.append(1)
-        return real(*given)
-
-    monkeypatch.setattr(module, "_attend_sample", counted)
-    return made
-
-
-def test_values_and_gradients_are_those_of_the_definition(attention: BiasedAttention, calls: list[int]):
+def test_values_and_gradients_are_those_of_the_definition(attention: BiasedAttention):
     attention.double()
     given = inputs(torch.float64)
     wanted = results(lambda *x: by_hand(attention, *x), attention, given)
     with pytest.MonkeyPatch.context() as patch:  # softmax runs in float32 everywhere else
         patch.setattr(Tensor, "float", lambda x: x)
         found = results(attention, attention, given)
-    assert len(calls) == BATCH
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12)
 
 
-def test_trained_and_untrained_give_the_same_values(attention: BiasedAttention, calls: list[int]):
+def test_trained_and_untrained_give_the_same_values(attention: BiasedAttention):
     given = inputs()
     trained = attention(*given)
-    assert len(calls) == BATCH
     with torch.no_grad():
         batched = attention(*given)
-    assert len(calls) == BATCH, "without gradients the whole batch goes at once"
     torch.testing.assert_close(trained.detach(), batched, atol=1e-6, rtol=0)
 
 
-def test_float32_gradients_of_both_ways(attention: BiasedAttention, calls: list[int], monkeypatch: pytest.MonkeyPatch):
+def test_float32_gradients_of_both_ways(attention: BiasedAttention, monkeypatch: pytest.MonkeyPatch):
     given = inputs()
     single = results(attention, attention, given)
-    assert len(calls) == BATCH
     # A bias of another dtype goes the other way; float64 holds the same values.
     batched = results(lambda q, m, b: attention(q, m, b.double()).float(), attention, given)
-    assert len(calls) == BATCH
     for a, b in zip(single, batched, strict=True):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-5)
 
 
-def test_mixed_precision_keeps_the_bias_in_float32(attention: BiasedAttention, calls: list[int]):
+def test_mixed_precision_keeps_the_bias_in_float32(attention: BiasedAttention):
     given = inputs()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = attention(*given)
-    assert not calls
     torch.testing.assert_close(out.float(), attention(*given), atol=0.1, rtol=0)
 
 
-def test_a_batch_of_one_and_a_frozen_bias(attention: BiasedAttention, calls: list[int]):
+def test_a_batch_of_one_and_a_frozen_bias(attention: BiasedAttention):
     query, memory, bias = inputs()
     out = attention(query[:1], memory[:1], bias.detach())
-    assert len(calls) == 1 and out.shape == (1, ROWS, 24)
+    assert out.shape == (1, ROWS, 24)
     torch.testing.assert_close(out, by_hand(attention, query[:1], memory[:1], bias), atol=1e-6, rtol=0)
 
 

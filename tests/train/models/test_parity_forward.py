@@ -1,11 +1,10 @@
-"""Pictures to label maps against the reference, at the five input sizes (spec 4 to 9)."""
+"""Pictures to logits and neighbours against the reference, at the five input sizes (spec 4 to 9)."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from train.models.refinement import neighbours, refine
 
@@ -21,12 +20,6 @@ pytestmark = pytest.mark.parametrize("case", CASES)
 def probabilities(logits, indices):
     """Refined probabilities ``[B, n, C]`` of logits that still have the end-of-sequence row."""
     return refine(torch.softmax(logits[:, :-1], dim=-1), indices, rounds=25)
-
-
-def label_map(rows, grid, size):
-    """Arg-max of scores ``[n, C]`` up-sampled from the grid to a picture's size."""
-    image = rows.transpose(0, 1).unflatten(1, grid)[None]
-    return F.interpolate(image, size=size, mode="bilinear", align_corners=False)[0].argmax(dim=0).numpy()
 
 
 def test_features(traced, forward_arrays, case):
@@ -71,25 +64,3 @@ def test_averaging_of_the_golden_neighbours(forward_arrays, case):
     expected = forward_arrays[f"{case}/prob"]
     np.testing.assert_allclose(probabilities(logits, indices).numpy(), expected[:, :-1], atol=PROBABILITIES, rtol=0)
     assert not expected[:, -1].any()
-
-
-def test_refined_probabilities(traced, forward_arrays, case):
-    trace = traced(case)
-    indices = neighbours(trace.features.transpose(1, 2).unflatten(2, trace.grid), k=3)
-    found = probabilities(trace.logits, indices).numpy()
-    np.testing.assert_allclose(found, forward_arrays[f"{case}/prob"][:, :-1], atol=PROBABILITIES, rtol=0)
-
-
-@pytest.mark.parametrize("path", ["logits", "knn"])
-def test_label_maps(traced, forward_arrays, case, path):
-    trace = traced(case)
-    scores = trace.logits[:, :-1]
-    if path == "knn":
-        indices = neighbours(trace.features.transpose(1, 2).unflatten(2, trace.grid), k=3)
-        scores = probabilities(trace.logits, indices)
-    expected = forward_arrays[f"{case}/label_{path}"]
-    safe = np.unpackbits(forward_arrays[f"{case}/safe_{path}"])[: expected.size].reshape(expected.shape) == 1
-    assert safe.mean() > 0.98
-    found = np.stack([label_map(rows, trace.grid, expected.shape[1:]) for rows in scores])
-    np.testing.assert_array_equal(found[safe], expected[safe])
-    assert (found != expected).sum() <= 1  # pixels that are a tie within 1e-3

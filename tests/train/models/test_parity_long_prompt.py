@@ -7,10 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from train import load_model
-from train.models.refinement import neighbours, refine
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +36,6 @@ def test_prompt_and_category_embeddings(model, arrays):
 def test_states_and_logits(trace, arrays):
     np.testing.assert_allclose(trace.memory[0].numpy(), arrays["enc_out"], atol=3e-5, rtol=0)
     np.testing.assert_allclose(trace.logits[0].numpy(), arrays["logits"], atol=1e-4, rtol=0)
-
-
-def test_probabilities_and_label_maps(trace, arrays):
-    indices = neighbours(trace.features.transpose(1, 2).unflatten(2, trace.grid), k=3)
-    refined = refine(torch.softmax(trace.logits[:, :-1], dim=-1), indices, rounds=25)[0]
-    np.testing.assert_allclose(refined.numpy(), arrays["prob"][:-1], atol=5e-6, rtol=0)
-    for path, rows in (("logits", trace.logits[0, :-1]), ("knn", refined)):
-        expected = arrays[f"label_{path}"]
-        safe = np.unpackbits(arrays[f"safe_{path}"])[: expected.size].reshape(expected.shape) == 1
-        image = rows.transpose(0, 1).unflatten(1, trace.grid)[None]
-        full = F.interpolate(image, size=expected.shape, mode="bilinear", align_corners=False)
-        np.testing.assert_array_equal(full[0].argmax(dim=0).numpy()[safe], expected[safe])
 
 
 def test_the_longest_prompt_runs_and_a_longer_one_is_refused() -> None:

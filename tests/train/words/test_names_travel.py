@@ -26,6 +26,7 @@ from ifseg_rt.categories import WantedCategory, parse_categories, read_categorie
 from ifseg_rt.categories.lines import read_lines
 from ifseg_rt.errors import UsageError, VocabularyError
 from train.checkpoints.own import Checkpoint, read_checkpoint, save_checkpoint
+from train.loaded_model import LoadedModel
 from train.models.ofa.config import PRESETS
 from train.words.vocabulary import Vocabulary
 
@@ -69,10 +70,8 @@ def checkpoint_and_back(vocabulary: Vocabulary, path: Path) -> Vocabulary:
 
 
 def sidecar_and_back(vocabulary: Vocabulary, model: Path) -> tuple[Any, ...]:
-    categories = category_records(
-        SimpleNamespace(vocabulary=vocabulary, category_embedding=vocabulary.categories),  # type: ignore[arg-type]
-        None,
-    )
+    module: Any = SimpleNamespace(category_embedding=vocabulary.categories)
+    categories = category_records(LoadedModel(module, vocabulary), None)
     shipped, count = read_artifact(default_model_path()), len(categories)
     shapes = {"probabilities": (1, count, *shipped.grid), "logits": (1, shipped.outputs[1].shape[1], count)}
     outputs = tuple(TensorSpec(s.name, s.dtype, shapes.get(s.name, s.shape)) for s in shipped.outputs)

@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
+import ifseg_rt
 from ifseg_rt.errors import SourceError
+from ifseg_rt.sources.base import Frame
 from ifseg_rt.sources.find import find_sources
 from ifseg_rt.sources.pictures import PictureSource, read_picture
 from ifseg_rt.sources.settings import SourceSettings
@@ -199,3 +201,34 @@ def test_what_cannot_be_read_is_refused_by_its_name(tmp_path: Path, content: byt
     (left_out,) = find_sources([str(tmp_path)]).left_out
     assert left_out[0] == str(path)
     assert kind in left_out[1]
+
+
+SAMPLE = Path(ifseg_rt.__file__).parent / "assets" / "sample.jpg"
+
+
+def test_a_jpeg_that_is_damaged_inside_is_marked_or_left_out(tmp_path: Path) -> None:
+    sound = SAMPLE.read_bytes()
+    path = tmp_path / "a.jpg"
+    path.write_bytes(sound)
+    assert [frame.damaged for frame in frames_of(PictureSource(path))] == [False]
+    random = np.random.default_rng(0)
+    noticed = 0
+    for _ in range(10):
+        broken = bytearray(sound)
+        for place in random.integers(len(sound) // 3, len(sound) - 2, 8):
+            broken[place] ^= 0x5A
+        path.write_bytes(broken)
+        try:
+            (frame,) = frames_of(PictureSource(path))
+        except SourceError:
+            noticed += 1
+            continue
+        noticed += frame.damaged
+        if frame.damaged:
+            with pytest.raises(SourceError, match="damaged"):
+                frames_of(PictureSource(path, SourceSettings(corrupt="skip")))
+    assert noticed >= 6
+
+
+def frames_of(source: PictureSource) -> list[Frame]:
+    return [item for item in source.items() if isinstance(item, Frame)]

@@ -84,7 +84,9 @@ def test_complete_in_spite_of_its_counts(tmp_path: Path, clip: Any, read: Any) -
     ):
         path = clip(tmp_path / name, times, options=options, sound=sound)
         frames, events, error = read(VideoSource(path))
-        assert (name, len(frames), error, events) == (name, len(times), "", [])
+        assert (name, len(frames), error) == (name, len(times), "")
+        # That nothing was recorded for seconds is worth a word; that it is damage, nobody can know.
+        assert [event.kind for event in events] == (["note"] if name == "pauses.mkv" else [])
 
 
 def test_music_is_no_video(tmp_path: Path, clip: Any) -> None:

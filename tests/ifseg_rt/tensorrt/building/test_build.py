@@ -19,7 +19,6 @@ from ifseg_rt.artifact.shipped import default_model_path
 from ifseg_rt.artifact.sidecar import Artifact, read_artifact
 from ifseg_rt.errors import DeviceError, ExportError, UsageError
 from ifseg_rt.machine import Machine
-from ifseg_rt.tensorrt.building import build as building
 from ifseg_rt.tensorrt.building.build import build_engine
 from ifseg_rt.tensorrt.building.settings import BuildSettings, resolve_targets
 from ifseg_rt.tensorrt.installed import TensorRt
@@ -125,7 +124,7 @@ def test_a_graph_of_another_sidecar(
         build_engine(own_model, artifact, BuildSettings(), rtx, machine=bare_machine)
 
 
-def test_interrupted(rtx: TensorRt, bare_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted(rtx: TensorRt, bare_machine: Machine) -> None:
     """A signal during the one long call of the builder stops it at its next step."""
     path = default_model_path()
     artifact = read_artifact(path)
@@ -138,7 +137,6 @@ def test_interrupted(rtx: TensorRt, bare_machine: Machine, monkeypatch: pytest.M
             time.sleep(0.02)
 
     recorder = Slow()
-    monkeypatch.setattr(building, "_POLL", 0.01)
     received = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):

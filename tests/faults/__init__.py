@@ -1,0 +1,1 @@
+"""Faults by seed, thrown at the real command; see README.md of this folder."""

@@ -1,0 +1,1 @@
+"""What the faults are made from: numbered clips, a tiny model, servers."""
