@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from train.models.ofa.model import IFSegModel
 
 _EPILOG = """exit codes: 0 done, 1 a file could not be written, or a bug, 2 invalid arguments, 5 device or its memory,
-7 checkpoint, 8 categories, 130 interrupted, 143 terminated (after either go on with --resume).
+7 checkpoint, 8 categories, 130 interrupted, 143 terminated, 129 hung up (after these go on with --resume).
 Several GPUs: torchrun --nproc-per-node N -m train.adapt ..."""
 
 
@@ -90,9 +89,9 @@ def run(args: argparse.Namespace) -> None:
 
     config = AdaptationConfig(args.steps, args.batch_size, args.lr, args.seed)
     height, width = parse_size(args.image_size)
-    resume_file = _resume_path(args.out)
     if args.save_every < 1:
         raise UsageError(f"--save-every must be at least 1, found {args.save_every}")
+    resume_file = _check_places(args)
     from train.words.vocabulary import Vocabulary
 
     wanted = Vocabulary.asked(args.categories, args.categories_file)
@@ -120,32 +119,25 @@ def run(args: argparse.Namespace) -> None:
                         sys.stderr.write(f"stopped at step {adaptation.step}; go on with --resume\n")
                 raise
         if leader:
-            _save_result(model, adaptation, args, (height, width))
-            resume_file.unlink(missing_ok=True)
-            sys.stdout.write(f"{args.out}\n")
+            with interrupt_held_back():  # the work is done: it is not thrown away in the last second
+                _save_result(model, adaptation, args, (height, width))
+                resume_file.unlink(missing_ok=True)
+                sys.stdout.write(f"{args.out}\n")
 
 
-def _resume_path(out: Path) -> Path:
-    """The resume file of ``out``; refuses before the work what could not be written after it.
+def _check_places(args: argparse.Namespace) -> Path:
+    """The resume file; nothing that will be written is something that is read, or that somebody else wrote.
 
     Raises:
-        UsageError: no such folder, no file can be made in it, or something that is not a file is in the way.
+        UsageError: it is, or it cannot be written.
     """
-    try:
-        if not out.parent.is_dir():
-            raise UsageError(f"the folder {out.parent} for the checkpoint does not exist", hint="create it first")
-        if out.is_dir():
-            raise UsageError(f"--out {out} is a folder, expected a file", hint=f"for example {out / 'ckpt.pt'}")
-        resume_file = out.with_name(out.name + ".resume")
-        for path in (out, resume_file):
-            if path.exists() and not path.is_file():
-                raise UsageError(f"{path} is in the way: not a regular file", hint="choose another --out")
-        # Rights alone do not tell: read-only file systems, names that are too long, the superuser.
-        handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{resume_file.name}.")
-    except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror}", hint="choose another --out") from error
-    os.close(handle)
-    Path(temporary).unlink()
+    from train.adaptation.places import refuse_foreign, refuse_sources, resume_path
+    from train.checkpoints.locate import MICRO
+
+    resume_file = resume_path(args.out)
+    sources = [Path(args.base), args.categories_file, args.tokenizer, MICRO]
+    refuse_sources([args.out, resume_file], [path for path in sources if path is not None])
+    refuse_foreign([args.out] if args.resume else [args.out, resume_file])
     return resume_file
 
 
@@ -177,8 +169,9 @@ def _restore(adaptation: Adaptation, resume_file: Path) -> None:
 
 
 def _save_resume(adaptation: Adaptation, path: Path) -> None:
-    from train.checkpoints.own import write_atomically
+    from train.checkpoints.own import require_finite, write_atomically
 
+    require_finite(adaptation.model.state_dict(), path)
     with _writing(path):
         write_atomically(adaptation.state(), path)
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifseg_rt.artifact.sidecar import file_sha256
 from ifseg_rt.errors import CheckpointError, UsageError, VocabularyError
 from train.checkpoints import hub
-from train.checkpoints.hugging_face_layout import CONFIG_FILE, WEIGHTS_FILE, check_settings, from_hugging_face
-from train.checkpoints.ofa_layout import fill_model, infer_config
+from train.checkpoints.hugging_face_layout import check_settings, from_hugging_face
+from train.checkpoints.locate import MICRO, Located, locate
+from train.checkpoints.ofa_layout import check_weight, fill_model, infer_config
 from train.checkpoints.own import Checkpoint, is_own_document, parse_checkpoint
-from train.checkpoints.safe_pickle import load_untrusted
+from train.checkpoints.safe_pickle import load_untrusted, require_file
+from train.checkpoints.safetensors_reader import is_safetensors, read_safetensors
+from train.checkpoints.sound_tensors import plain_state
+from train.checkpoints.state_wrappers import find_part, find_state, recorded_categories
+from train.checkpoints.weights_folder import join
 from train.loaded_model import LoadedModel, give_vocabulary
 from train.words.prompt import build_prompt
 from train.words.tokenizer import BpeTokenizer, Tokenizer, WordTokenizer
@@ -23,7 +26,7 @@ from train.words.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from train.models.ofa.model import IFSegModel
 
-MICRO = Path(__file__).parent / "assets" / "micro.pt"
+__all__ = ["MICRO", "LoadedBase", "find_tokenizer", "load_base", "load_model", "tokenizer_entry"]
 
 
 @dataclass(frozen=True)
@@ -57,78 +60,49 @@ def load_base(source: str | Path, *, seed: int = 0) -> LoadedBase:
     Raises:
         CheckpointError: missing, foreign, unsafe, damaged, or not fitting; see the message.
     """
+    return _load_located(locate(source), seed)
+
+
+def _load_located(place: Located, seed: int) -> LoadedBase:
     from train.models.ofa.model import IFSegModel
 
-    path = _locate(source)
-    weights = path / WEIGHTS_FILE if path.is_dir() else path
-    document = load_untrusted(weights)
+    origin = str(place.path)
+    first = place.weights.files[0]
+    document = _read(first)
     stored: Checkpoint | None = None
     categories: tuple[str, ...] = ()
-    if is_own_document(document):
-        stored = parse_checkpoint(document, str(path))
+    if len(place.weights.files) == 1 and is_own_document(document):
+        stored = parse_checkpoint(document, origin)
         config, state = stored.config, dict(stored.state)
     else:
-        state, categories = _foreign_state(document, str(path))
-        config = infer_config(state, str(path))
-        if path.is_dir():
-            check_settings(path / CONFIG_FILE, config)
+        if len(place.weights.files) > 1:
+            parts = {path: find_part(document if path == first else _read(path), path) for path in place.weights.files}
+            document = join(parts, place.weights.index)
+        state = from_hugging_face(plain_state(find_state(document, origin), origin))
+        categories = recorded_categories(document)
+        config = infer_config(state, origin)
+        check_weight(config, state, origin)
+        if place.weights.settings is not None:
+            check_settings(place.weights.settings, config)
     try:
         model = IFSegModel(config)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"no model can be built from the configuration in {path}: {error}") from error
-    adapted = fill_model(model, state, str(path), seed=seed if stored is None else None)
-    provenance = {"base": path.name if Path(source).exists() else str(source), "base_sha256": file_sha256(weights)}
+        raise CheckpointError(f"no model can be built from the configuration in {origin}: {error}") from error
+    adapted = fill_model(model, state, origin, seed=seed if stored is None else None)
+    provenance = {"base": place.name, "base_sha256": place.sha256()}
     if stored is not None:
         adapted = bool(stored.vocabulary.categories)
         if adapted:
             provenance = dict(stored.provenance)
-    return LoadedBase(model.eval(), stored, weights.parent, categories, provenance, adapted)
+    return LoadedBase(model.eval(), stored, place.folder, categories, provenance, adapted)
 
 
-def _locate(source: str | Path) -> Path:
-    path = Path(source)
-    if str(source) == "micro" and not path.exists():
-        path = MICRO
-        if not path.is_file():
-            raise CheckpointError("the shipped base model is missing from this installation", hint="reinstall ifseg-rt")
-    if not path.exists() and hub.is_hub_id(str(source)):
-        return hub.download(str(source), hub.MODEL_FILES, optional=hub.TOKENIZER_FILES)
-    if path.is_dir():
-        missing = [name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (path / name).is_file()]
-        if missing:
-            raise CheckpointError(
-                f"the folder {path} is not a Hugging Face OFA folder: it has no {' and no '.join(missing)}",
-                hint="give the folder that holds both, or a checkpoint file",
-            )
-    return path
-
-
-def _foreign_state(document: object, origin: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Tensors under fairseq's names, and the category list of the reference's options."""
-    import torch
-
-    wrapped = document if isinstance(document, dict) else {}
-    inner = wrapped.get("model", wrapped)
-    if not isinstance(inner, dict):
-        raise CheckpointError(f"{origin} holds no model weights", hint="expected a checkpoint with a 'model' entry")
-    state = {str(k): v for k, v in inner.items() if isinstance(v, torch.Tensor)}
-    return from_hugging_face(state), _recorded_categories(wrapped.get("cfg"))
-
-
-def _recorded_categories(cfg: object) -> tuple[str, ...]:
-    """``category_list`` ("sky, road") from wherever the reference's configuration keeps it."""
-    if isinstance(cfg, argparse.Namespace):
-        cfg = vars(cfg)
-    if not isinstance(cfg, dict):
-        return ()
-    found = cfg.get("category_list")
-    if isinstance(found, str) and found.strip():
-        return tuple(" ".join(name.split()) for name in found.split(",") if name.strip())
-    for value in cfg.values():
-        nested = _recorded_categories(value)
-        if nested:
-            return nested
-    return ()
+def _read(path: Path) -> object:
+    """What a file of weights holds, whatever its name says."""
+    require_file(path)
+    if is_safetensors(path):
+        return read_safetensors(path)
+    return load_untrusted(path)
 
 
 def find_tokenizer(base: LoadedBase, folder: str | Path | None = None) -> Tokenizer:
@@ -144,11 +118,22 @@ def find_tokenizer(base: LoadedBase, folder: str | Path | None = None) -> Tokeni
         if folder is not None:
             raise UsageError("this base reads whole words of its own", hint="leave the tokenizer option out")
         return words
-    if folder is not None:
-        return BpeTokenizer.from_folder(Path(folder))
-    if BpeTokenizer.is_in(base.folder):
-        return BpeTokenizer.from_folder(base.folder)
-    return BpeTokenizer.from_folder(hub.download(hub.BART_TOKENIZER, hub.TOKENIZER_FILES))
+    return _bpe_tokenizer(base.folder, folder)
+
+
+def _bpe_tokenizer(beside: Path, given: str | Path | None) -> Tokenizer:
+    if given is not None:
+        return BpeTokenizer.from_folder(Path(given))
+    if BpeTokenizer.is_in(beside):
+        return BpeTokenizer.from_folder(beside)
+    try:
+        return BpeTokenizer.from_folder(hub.download(hub.BART_TOKENIZER, hub.TOKENIZER_FILES))
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"an OFA model reads words by BPE files: none are beside the weights in {beside}, and {error}",
+            hint="put vocab.json and merges.txt (or encoder.json, vocab.bpe and dict.txt) beside the weights, or pass "
+            "--tokenizer FOLDER",
+        ) from error
 
 
 def load_model(
@@ -180,7 +165,10 @@ def load_model(
         VocabularyError: no categories, or some that are impossible or that the model cannot read.
     """
     wanted = None if categories is None else Vocabulary.of(categories)
-    base = load_base(path, seed=seed)
+    place = locate(path)
+    # Of an OFA model before its hundreds of megabytes are read: without these files that would be in vain.
+    found = _bpe_tokenizer(place.folder, tokenizer) if place.needs_tokenizer else None
+    base = _load_located(place, seed)
     module, stored = base.model, base.stored
     provenance = {**base.provenance, "adapted": base.adapted}
     if wanted is None and stored is not None and stored.vocabulary.categories:
@@ -192,7 +180,7 @@ def load_model(
                 f"{path} carries no categories", hint='give some, e.g. categories="sky, road, traffic light"'
             )
         vocabulary = wanted or Vocabulary.of(base.categories)
-        found = find_tokenizer(base, tokenizer)
+        found = found or find_tokenizer(base, tokenizer)
         prompt_ids, category_ids = build_prompt(found, vocabulary, module.config.prompt_prefix)
         entry = tokenizer_entry(found)
     model = give_vocabulary(module, vocabulary, prompt_ids, category_ids, entry, provenance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,10 +224,10 @@ def test_a_disk_that_fills_up(
 @needs_full_device
 def test_an_older_checkpoint_outlives_a_failed_write(tmp_path: Path, full_disk: Callable[[int], None]):
     out = tmp_path / "c.pt"
-    out.write_bytes(b"older")
+    shutil.copy(MICRO, out)
     full_disk(2)
     assert main(options(out, steps=0)) == 1
-    assert out.read_bytes() == b"older" and names(tmp_path) == ["c.pt"]
+    assert out.read_bytes() == MICRO.read_bytes() and names(tmp_path) == ["c.pt"]
 
 
 def test_a_disk_that_fills_up_in_the_middle(tmp_path: Path):
@@ -253,3 +254,43 @@ def test_an_incomplete_zip_file_is_named(
     message = capsys.readouterr().err
     assert message.startswith(f"error: cannot write {tmp_path / 'c.pt'}: the file came out incomplete\n")
     assert names(tmp_path) == []
+
+
+def test_nothing_that_is_read_is_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    own, words, link = tmp_path / "own.pt", tmp_path / "n.txt", tmp_path / "link.pt"
+    shutil.copy(MICRO, own)
+    shutil.copy(MICRO, tmp_path / "c.pt.resume")
+    words.write_text("sky\n")
+    link.symlink_to(own)
+    base = ["--categories", "sky", "--base"]
+    for given in (
+        [*base, str(own), "--out", str(own)],
+        [*base, str(own), "--out", str(link)],
+        [*base, str(tmp_path), "--out", str(own)],
+        [*base, str(tmp_path / "c.pt.resume"), "--out", str(tmp_path / "c.pt")],
+        [*base, "micro", "--out", str(MICRO)],
+        ["--categories-file", str(words), "--out", str(words)],
+    ):
+        assert "which is read" in refusal(given, capsys, monkeypatch)
+    assert "no checkpoint of ours" in refusal([*base, "micro", "--out", str(words)], capsys, monkeypatch)
+    assert words.read_text() == "sky\n" and own.read_bytes() == MICRO.read_bytes()
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_other_signals_leave_a_resume_file_too(name: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    if not hasattr(signal, name):
+        pytest.skip(f"this system has no {name}")
+    real = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW, *given: Any) -> Any:
+        signal.raise_signal(getattr(signal, name))
+        return real(self, *given)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    given = options(tmp_path / "c.pt")
+    given[given.index("--save-every") + 1] = "100"
+    assert main(given) == code
+    assert names(tmp_path) == ["c.pt.resume"]
+    assert torch.load(tmp_path / "c.pt.resume", weights_only=True)["step"] == 1

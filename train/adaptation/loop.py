@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # The reference's dynamic loss scale (spec 11.4); used with float16 only, bfloat16 needs none.
 _FP16_SCALE, _FP16_WINDOW = 128.0, 512
+# What lies outside is a slip of the keys; torch's generators take seeds of 64 bits.
+_MOST_STEPS, _LARGEST_BATCH, _LARGEST_SEED, _HIGHEST_RATE = 10**9, 65536, 2**63 - 1, 1e3
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,15 @@ class AdaptationConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.batch_size < 1 or not self.lr > 0:
-            raise UsageError(
-                f"steps {self.steps}, batch size {self.batch_size}, learning rate {self.lr}: "
-                "expected at least 0, at least 1, and more than 0"
-            )
+        for name, value, least, most in (
+            ("steps", self.steps, 0, _MOST_STEPS),
+            ("batch size", self.batch_size, 1, _LARGEST_BATCH),
+            ("seed", self.seed, 0, _LARGEST_SEED),
+        ):
+            if type(value) is not int or not least <= value <= most:
+                raise UsageError(f"{name} {value!r}: expected a whole number from {least} to {most}")
+        if not isinstance(self.lr, (int, float)) or not 0 < self.lr <= _HIGHEST_RATE:
+            raise UsageError(f"learning rate {self.lr!r}: expected more than 0 and at most {_HIGHEST_RATE:g}")
 
 
 @dataclass(frozen=True)

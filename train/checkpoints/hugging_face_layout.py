@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TypeVar
 
 from ifseg_rt.errors import CheckpointError
+from train.checkpoints.weights_folder import read_json
 from train.models.ofa.config import ModelConfig
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "pytorch_model.bin"
+Value = TypeVar("Value")
 
 # Hugging Face name -> fairseq name, per layer.
 _RENAMES = (
@@ -27,8 +25,8 @@ _RENAMES = (
 )
 
 
-def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Renames the tensors of ``pytorch_model.bin``; names that already are fairseq's stay."""
+def from_hugging_face(state: Mapping[str, Value]) -> dict[str, Value]:
+    """Renames the tensors of a Hugging Face model; names that already are fairseq's stay."""
     renamed = {}
     for name, tensor in state.items():
         for pattern, target in _RENAMES:
@@ -46,12 +44,7 @@ def check_settings(path: Path, config: ModelConfig) -> None:
     Raises:
         CheckpointError: the file is no JSON object, or settings differ; they are named.
     """
-    try:
-        settings: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable as JSON", hint="download the folder again") from error
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path} holds no settings", hint="download the folder again")
+    settings = read_json(path)
     expected = {
         "d_model": config.d_model,
         "encoder_layers": config.encoder_layers,
@@ -67,7 +60,7 @@ def check_settings(path: Path, config: ModelConfig) -> None:
         "scale_embedding": False,
     }
     wrong = [
-        f"{name} (expected {value}, found {settings[name]})"
+        f"{name} (expected {value}, found {reprlib.repr(settings[name])})"
         for name, value in expected.items()
         if settings.get(name, value) != value
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from ifseg_rt.errors import CheckpointError
 from train import load_model
@@ -55,20 +55,47 @@ def test_an_unreachable_tokenizer_names_the_option(cache: Path, weights: Path):
     assert "--tokenizer FOLDER" in (caught.value.hint or "")
 
 
-def test_what_is_not_cached_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    asked: list[tuple[str, bool]] = []
+class Hub:
+    """Answers like the hub's library, from a folder."""
 
-    def fetch(hub_id: str, name: str, *, local_files_only: bool = False) -> str:
-        asked.append((name, local_files_only))
-        if local_files_only or name == "merges.txt":
+    def __init__(self, folder: Path, has: dict[str, str]) -> None:
+        self.folder = folder
+        self.has = has
+        self.downloaded: list[str] = []
+
+    def fetch(self, hub_id: str, name: str, *, local_files_only: bool = False) -> str:
+        if local_files_only and not (self.folder / name).exists():
             raise LocalEntryNotFoundError("not cached")
-        (tmp_path / name).write_text(hub_id)
-        return str(tmp_path / name)
+        if not local_files_only:
+            self.downloaded.append(name)
+            (self.folder / name).write_text(self.has[name])
+        return str(self.folder / name)
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
-    folder = hub.download("someone/ofa-mini", ["config.json"], optional=["merges.txt"])
-    assert folder == tmp_path
-    assert asked == [("config.json", True), ("config.json", False), ("merges.txt", True), ("merges.txt", False)]
+    def ask(self, url: str, **_: object) -> None:
+        if url.rpartition("/")[2] not in self.has:
+            raise EntryNotFoundError(f"no {url}")
+
+
+@pytest.mark.parametrize(
+    ("weights_in", "names"),
+    [
+        ({"pytorch_model.bin": "", "unused.bin": ""}, ["pytorch_model.bin"]),
+        ({"model.safetensors": "", "pytorch_model.bin": ""}, ["model.safetensors"]),
+        (
+            {"model.safetensors.index.json": '{"weight_map": {"a": "1.st", "b": "2.st"}}', "1.st": "", "2.st": ""},
+            ["model.safetensors.index.json", "1.st", "2.st"],
+        ),
+    ],
+)
+def test_what_is_not_cached_is_downloaded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_in: dict[str, str], names: list[str]
+):
+    there = Hub(tmp_path, {"config.json": "{}", **weights_in})
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", there.fetch)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", there.ask)
+    for _ in range(2):
+        assert hub.download_model("someone/ofa-mini") == tmp_path
+    assert there.downloaded == ["config.json", *names]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +108,9 @@ def test_what_is_not_cached_is_downloaded(tmp_path: Path, monkeypatch: pytest.Mo
         ("./ofa-base", False),
         ("a/b/c", False),
         ("/ofa/base", False),
+        ("~/base", False),
+        ("ofa/model.safetensors", False),
+        ("tests/ofa-base", False),
     ],
 )
 def test_form_of_a_hub_id(text: str, expected: bool):

@@ -60,7 +60,7 @@ def test_everything_comes_back(checkpoint: Checkpoint, path: Path):
 
 def test_the_file_needs_no_unpickling_of_code_and_says_what_it_is(path: Path):
     document = torch.load(path, weights_only=True)
-    assert (document["format"], document["version"]) == ("ifseg-rt-checkpoint", 1)
+    assert (document["format"], document["version"]) == ("ifseg-rt-checkpoint", 2)
     assert torch.serialization.get_unsafe_globals_in_checkpoint(path) == []
 
 
@@ -109,7 +109,7 @@ def test_a_failed_save_leaves_the_old_file(checkpoint: Checkpoint, path: Path, m
 @pytest.mark.parametrize(
     ("entries", "named"),
     [
-        ({"version": 2}, "version 2"),
+        ({"version": 3}, "version 3"),
         ({"config": None}, "config"),
         ({"vocabulary": [{"name": "road"}, {"name": "sky"}]}, "category 1"),
         ({"vocabulary": []}, "prompt_ids, category_ids"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 from ifseg_rt.errors import CheckpointError
 
@@ -16,6 +18,27 @@ TokenizerKind = Literal["bpe", "words"]
 
 # The relative text buckets end at a distance of 1023, two tokens short of OFA's position table.
 MOST_BUCKETED_TOKENS = 1024
+
+# Far beyond every published size; what is outside comes from a damaged file or a hostile one. The text buckets reach
+# 255 to either side (spec 5).
+_RANGES: dict[str, tuple[float, float]] = {
+    "d_model": (1, 16384),
+    "heads": (1, 1024),
+    "ffn_dim": (1, 131072),
+    "encoder_layers": (1, 128),
+    "decoder_layers": (1, 128),
+    "vocab_size": (5, 1_000_000),
+    "max_text_positions": (3, 16384),
+    "image_bucket": (1, 256),
+    "grid": (1, 64),
+    "token_bucket": (256, 1024),
+    "readout_offset": (0, 1),
+    "attn_scale_factor": (1e-6, 1e6),
+    "dropout": (0, 0.999),
+    "drop_path": (0, 0.999),
+}
+_FRACTIONS = ("attn_scale_factor", "dropout", "drop_path")
+_LONGEST_TEXT, _MOST_BLOCKS = 1000, 100
 
 
 @dataclass(frozen=True)
@@ -77,14 +100,38 @@ class ModelConfig:
         choices = {"backbone": Backbone, "resample_positions": ResamplePositions, "tokenizer": TokenizerKind}
         for field, kind in choices.items():
             if getattr(self, field) not in get_args(kind):
-                raise CheckpointError(
-                    f"{field} must be one of {', '.join(get_args(kind))}, found {getattr(self, field)!r}",
-                    hint="the checkpoint is damaged or was written by a newer version; update ifseg-rt",
-                )
+                self._refuse(field, f"one of {', '.join(get_args(kind))}")
+        for field, (least, most) in _RANGES.items():
+            numbers = (int, float) if field in _FRACTIONS else (int,)
+            if type(getattr(self, field)) not in numbers or not least <= getattr(self, field) <= most:
+                self._refuse(field, f"a {'' if field in _FRACTIONS else 'whole '}number from {least:g} to {most:g}")
+        if type(self.causal) is not bool:
+            self._refuse("causal", "true or false")
+        for field in ("name", "prompt_prefix"):
+            value = getattr(self, field)
+            if type(value) is not str or len(value) > _LONGEST_TEXT or not (value.isprintable() or value == ""):
+                self._refuse(field, f"a text of at most {_LONGEST_TEXT} characters in one line")
+        for field, least in (("image_mean", -1e3), ("image_std", 1e-6)):
+            value = getattr(self, field)
+            if not _are_numbers(value, least) or len(value) != 3:
+                self._refuse(field, f"three numbers from {least:g} to 1000")
+        blocks = self.backbone_blocks
+        if not (
+            isinstance(blocks, tuple)
+            and len(blocks) == (3 if self.backbone == "resnet" else 0)
+            and all(type(n) is int and 1 <= n <= _MOST_BLOCKS for n in blocks)
+        ):
+            self._refuse("backbone_blocks", f"three numbers from 1 to {_MOST_BLOCKS} for a ResNet, else none")
         if self.d_model % self.heads:
             raise CheckpointError(f"model width {self.d_model} is not a multiple of its {self.heads} heads")
-        if self.readout_offset not in (0, 1):
-            raise CheckpointError(f"readout_offset must be 0 or 1, found {self.readout_offset}")
+        if self.grid > self.image_bucket:
+            self._refuse("grid", f"at most the image_bucket of {self.image_bucket}")
+
+    def _refuse(self, field: str, expected: str) -> NoReturn:
+        raise CheckpointError(
+            f"{field} must be {expected}, found {reprlib.repr(getattr(self, field))}",
+            hint="the checkpoint is damaged or was written by a newer version; update ifseg-rt",
+        )
 
     @property
     def head_dim(self) -> int:
@@ -107,10 +154,10 @@ class ModelConfig:
             CheckpointError: a field is unknown or missing.
         """
         known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
+        unknown = sorted(str(key)[:60] for key in values if key not in known)
         if unknown:
             raise CheckpointError(
-                f"the model configuration has unknown fields: {', '.join(unknown)}",
+                f"the model configuration has unknown fields: {', '.join(unknown[:5])}",
                 hint="the checkpoint was written by a newer version; update ifseg-rt",
             )
         try:
@@ -118,6 +165,12 @@ class ModelConfig:
             return cls(**plain)
         except TypeError as error:
             raise CheckpointError(f"the model configuration is incomplete: {error}") from error
+
+
+def _are_numbers(values: object, least: float) -> bool:
+    return isinstance(values, tuple) and all(
+        type(value) in (int, float) and math.isfinite(value) and least <= value <= 1e3 for value in values
+    )
 
 
 def _ofa(name: str, d_model: int, heads: int, layers: tuple[int, int], blocks: tuple[int, ...]) -> ModelConfig:
