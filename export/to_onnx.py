@@ -26,6 +26,7 @@ standard output: one line of JSON: artifact, sidecar, bytes, size, grid, categor
 (largest logit difference, share of equal labels, worst picture and class).
 
 exit codes:
+  1  the output cannot be written (a full disk), or a bug
   0  done                                              6  the export failed or computes something else
   2  invalid arguments                                 7  checkpoint missing, foreign or unfit
   3  pictures of the parity check missing or broken    8  categories missing, duplicate or unknown

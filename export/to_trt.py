@@ -52,6 +52,7 @@ precision, size, seconds, and the parity report: PyTorch against ONNX, and the e
 can run it.
 
 exit codes:
+  1  the output cannot be written (a full disk), or a bug
   0  done                                              6  export or build failed, or computes something else
   2  invalid arguments                                 7  checkpoint missing, foreign or unfit
   3  pictures of the parity check missing or broken    8  categories missing, duplicate or unknown

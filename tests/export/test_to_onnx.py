@@ -15,6 +15,9 @@ from export.parity import graph as parity
 from export.to_onnx import main
 from ifseg_rt import Segmenter
 
+ROOT = Path(__file__).resolve().parents[2]
+OLD = '{"kind": "ifseg-rt-artifact", "name": "an old sidecar"}'
+
 
 def test_checkpoint_to_masks(
     own_checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], root: Path
@@ -47,7 +50,7 @@ def test_other_categories_and_a_refused_result(
 ) -> None:
     target = tmp_path / "model.onnx"
     target.write_bytes(b"old model")
-    target.with_suffix(".json").write_text("old sidecar")
+    target.with_suffix(".json").write_text(OLD)
     monkeypatch.setattr(parity, "LOGIT_TOLERANCE", -1.0)
     arguments = [str(own_checkpoint), "-o", str(target), "--size", "64", "--rounds", "0", "--quiet"]
     arguments += ["--categories", "car, sky"]
@@ -56,7 +59,7 @@ def test_other_categories_and_a_refused_result(
     assert said.out == ""
     assert said.err.startswith("error: the exported graph does not compute the same as the model")
     assert target.read_bytes() == b"old model"
-    assert target.with_suffix(".json").read_text() == "old sidecar"
+    assert target.with_suffix(".json").read_text() == OLD
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.json", "model.onnx"]
 
 
@@ -126,3 +129,30 @@ def test_what_is_not_installed_is_named(
     assert main([str(own_checkpoint), "-q"]) == 6
     said = capfd.readouterr().err
     assert said == f'error: an export needs: {missing}\nhint: pip install "ifseg-rt[{extras}]"\n'
+
+
+def test_what_is_not_ours_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = tmp_path / "package.json"
+    foreign.write_text('{"my": "settings"}')
+    (tmp_path / "link.onnx").symlink_to("elsewhere")
+    for name, words in (("package.onnx", "not a sidecar of ours"), ("link.onnx", "is a link")):
+        assert main(["micro", "--categories", "sky", "-o", str(tmp_path / name)]) == 2
+        assert words in capsys.readouterr().err
+    assert foreign.read_text() == '{"my": "settings"}'
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link.onnx", "package.json"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits of files")
+def test_a_full_disk_leaves_nothing_behind(own_checkpoint: Path, tmp_path: Path) -> None:
+    program = (
+        "import resource, sys\n"
+        "from export.to_onnx import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    target = tmp_path / "model.onnx"
+    command = [sys.executable, "-c", program, str(own_checkpoint), "-o", str(target), "--size", "64", "--quiet"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ended.returncode == 1
+    assert f"error: cannot write {target}: " in ended.stderr
+    assert not list(tmp_path.iterdir())

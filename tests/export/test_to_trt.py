@@ -273,7 +273,7 @@ def test_a_disk_that_is_full(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(make, "file_record", full)
-    assert main([str(made.onnx), "-o", str(tmp_path / "m.engine"), "-q", *RTX]) == 6
+    assert main([str(made.onnx), "-o", str(tmp_path / "m.engine"), "-q", *RTX]) == 1
     assert "No space left on device" in capfd.readouterr().err
     assert not list(tmp_path.iterdir())
 
