@@ -39,11 +39,14 @@ def check_target(path: Path) -> None:
     """
     if path.suffix != _ONNX_SUFFIX:
         raise UsageError(f"the output must end in {_ONNX_SUFFIX}, found {path.name!r}")
-    if not path.parent.is_dir():
-        raise UsageError(f"the folder {path.parent} for the output does not exist")
-    for target in (path, sidecar_path(path)):
-        if target.is_dir():
-            raise UsageError(f"{target} is a folder; expected the name of a file to write")
+    try:
+        if not path.parent.is_dir():
+            raise UsageError(f"the folder {path.parent} for the output does not exist")
+        for target in (path, sidecar_path(path)):
+            if target.is_dir():
+                raise UsageError(f"{target} is a folder; expected the name of a file to write")
+    except OSError as error:  # a name that is too long, a folder without rights
+        raise UsageError(f"cannot write {str(path)[:300]}: {error.strerror}") from error
 
 
 def on_cpu(model: SegmentationModel) -> SegmentationModel:

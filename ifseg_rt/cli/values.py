@@ -19,8 +19,9 @@ KINDS = (
     "label-video",
 )  # as ifseg_rt.sinks.choice has them; --help loads no sinks
 
-_SIZE = re.compile(r"(\d+)(?:\s*[xX]\s*(\d+))?")
-_BATCH = re.compile(r"(\d+)(?:\.\.(\d+))?")
+# More digits are no number of pixels or pictures, and from 4301 on none that Python reads.
+_SIZE = re.compile(r"(\d{1,9})(?:\s*[xX]\s*(\d{1,9}))?")
+_BATCH = re.compile(r"(\d{1,9})(?:\.\.(\d{1,9}))?")
 _Value = TypeVar("_Value")
 
 
@@ -44,7 +45,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is not a size", hint="write one number, or HEIGHTxWIDTH such as 384x640")
+        raise UsageError(f"{text[:60]!r} is not a size", hint="write one number, or HEIGHTxWIDTH such as 384x640")
     height = int(match[1])
     width = int(match[2] or height)
     if not (min(height, width) >= SMALLEST_SIZE and max(height, width) <= LARGEST_SIZE):
@@ -62,7 +63,7 @@ def parse_batch(text: str) -> tuple[int | None, int]:
     """
     match = _BATCH.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is not a batch", hint="write one number, or SMALLEST..LARGEST such as 1..4")
+        raise UsageError(f"{text[:60]!r} is not a batch", hint="write one number, or SMALLEST..LARGEST such as 1..4")
     first, last = match.groups()
     smallest, largest = (None, int(first)) if last is None else (int(first), int(last))
     check_batch(smallest, largest)
