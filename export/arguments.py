@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ifseg_rt.artifact.sidecar import file_sha256
 from ifseg_rt.cli.values import parse_size
-from ifseg_rt.errors import ExportError
+from ifseg_rt.errors import CheckpointError, ExportError
 
 if TYPE_CHECKING:
     from train.loaded_model import LoadedModel
@@ -82,7 +82,11 @@ def load_checkpoint(source: str, options: argparse.Namespace, on_stage: Callable
 def default_target(source: str, suffix: str) -> Path:
     """Beside a checkpoint file; in the current folder for ``micro``, a folder or a hub id."""
     path = Path(source)
-    return path.with_suffix(suffix) if path.is_file() else Path(f"{path.name or 'model'}{suffix}")
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # a name that is too long, a folder without rights
+        raise CheckpointError(f"cannot read the checkpoint {source[:200]!r}: {error.strerror}") from error
+    return path.with_suffix(suffix) if is_file else Path(f"{path.name or 'model'}{suffix}")
 
 
 def given(value: int | None, default: int) -> int:

@@ -40,9 +40,12 @@ def parity_pictures(folder: Path | None) -> list[Picture]:
             (f"synthetic {height}x{width}", textured_picture(height, width, seed=seed))
             for seed, (height, width) in enumerate(_SYNTHETIC)
         ]
-    if not folder.is_dir():
-        raise SourceError(f"there is no folder of pictures {folder}", hint="name a folder: --pictures FOLDER")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    try:
+        if not folder.is_dir():
+            raise SourceError(f"there is no folder of pictures {folder}", hint="name a folder: --pictures FOLDER")
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    except OSError as error:  # a name that is too long, a folder without rights
+        raise SourceError(f"cannot read the folder {str(folder)[:200]!r}: {error.strerror}") from error
     if not paths:
         raise SourceError(
             f"the folder {folder} holds no pictures", hint="expected .jpg, .png or the like directly in it"
