@@ -80,7 +80,7 @@ def test_many_writers_leave_one_whole_file(own_cache: Path) -> None:
     for thread in threads:
         thread.join(timeout=60)
     assert not torn
-    assert path.read_bytes() in contents
+    assert read() in contents
     assert sorted(file.name for file in own_cache.iterdir()) == ["code.bin", "lock"]
 
 

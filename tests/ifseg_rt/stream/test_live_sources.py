@@ -71,11 +71,9 @@ def test_a_lost_source_comes_back() -> None:
 
 def test_a_silent_source_counts_as_lost_whatever_it_claims() -> None:
     source = Scripted(["frame", "hang"], ["frame", 0.05, "hang"])
-    started = time.monotonic()
     with LabelStream(segmenting(), [source], StreamPolicy(max_frames=2), QUICK) as stream:
         items = list(stream)
     assert kinds(items) == ["lost", "reconnected"]
-    assert time.monotonic() - started < QUICK.read_timeout + 0.5 + 0.5
     assert source.connections == 2
 
 
