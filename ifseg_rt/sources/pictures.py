@@ -17,7 +17,7 @@ from ifseg_rt.sources.content.depths import eight_bits
 from ifseg_rt.sources.content.headers import declared_size
 from ifseg_rt.sources.content.kinds import PICTURE_SUFFIXES
 from ifseg_rt.sources.content.names import file_stem, read_file, readable_name
-from ifseg_rt.sources.content.soundness import is_damaged
+from ifseg_rt.sources.content.soundness import is_damaged, prepare
 from ifseg_rt.sources.recording.streams import check_size
 from ifseg_rt.sources.settings import SourceSettings
 
@@ -49,7 +49,8 @@ class PictureSource:
         self._page = page
 
     def open(self) -> None:
-        """A picture is read in one go by :meth:`items`."""
+        """A picture is read in one go by :meth:`items`; what checks it may take a while to load."""
+        prepare(self.path)
 
     def items(self) -> Iterator[Frame | Event]:
         """See :meth:`ifseg_rt.sources.base.Source.items`."""

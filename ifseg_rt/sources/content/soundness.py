@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
+from pathlib import Path
+
+_JPEG = b"\xff\xd8"
+
+
+def prepare(path: Path) -> None:
+    """Begin to load what :func:`is_damaged` needs for this file, while others load the model.
+
+    Whether the file can be read is found out later, and told then.
+    """
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(_JPEG))
+    except (OSError, ValueError):
+        return
+    if begins == _JPEG:
+        threading.Thread(target=importlib.import_module, args=("av",), name="loading PyAV", daemon=True).start()
+
 
 def is_damaged(content: bytes) -> bool:
     """Whether a JPEG holds codes that its decoder cannot have meant.
@@ -14,7 +34,7 @@ def is_damaged(content: bytes) -> bool:
     Args:
         content: the whole file.
     """
-    if not content.startswith(b"\xff\xd8"):
+    if not content.startswith(_JPEG):
         return False
     import av
 
