@@ -46,13 +46,13 @@ class AnimationSource:
         decode = getattr(cv2, "imdecodeanimation", None)
         if decode is None:
             raise SourceError(
-                f"{self.name} is animated: OpenCV {cv2.__version__} cannot read it", hint="OpenCV 4.11 can"
+                f"{self.name} is animated: OpenCV {cv2.__version__} cannot read it", hint="OpenCV 4.13 can"
             )
         content = read_file(self.path, self.name)
         size = declared_size(content)
         if size is not None:
             check_size(*size, self.name, self._settings.max_pixels)
-        data = np.frombuffer(content, dtype=np.uint8)
+        data = np.frombuffer(content, dtype=np.uint8)[None]  # one row: OpenCV 4 takes any other shape for damage
         index, milliseconds = 0, 0
         while True:
             try:
