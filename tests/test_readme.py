@@ -34,6 +34,7 @@ PAGES = (
     "docs/gpu.md",
     "docs/command-line.md",
     "docs/robot.md",
+    "docs/versions.md",
     "docs/results.md",
     "docs/architecture.md",
     "docs/method.md",
