@@ -19,6 +19,8 @@ _NUMBERED = ("cuda", "tensorrt")
 MOST_THREADS, MOST_ROUNDS = 1024, 1000
 EXPECTED = "auto, cpu, cuda, tensorrt, or cuda:N or tensorrt:N for GPU N"
 
+KINDS = ("overlay", "labels", "masks", "coco", "label-video")  # what may be saved of a source
+
 
 @dataclass(frozen=True)
 class DeviceChoice:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ifseg_rt.cli.values import (
-    KINDS,
     natural,
     option,
     parse_above_zero,
@@ -19,7 +18,7 @@ from ifseg_rt.cli.values import (
     parse_size,
     positive,
 )
-from ifseg_rt.options import DeviceChoice
+from ifseg_rt.options import KINDS, DeviceChoice
 
 _DESCRIPTION = "Segments pictures, videos, cameras and streams into the categories you name."
 

@@ -9,17 +9,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ifseg_rt.errors import UsageError
+from ifseg_rt.options import KINDS
 
 SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
 LARGEST_BATCH = 1024
 MOST_DIGITS = 9  # of any number: Python makes none of more than 4300
-KINDS = (
-    "overlay",
-    "labels",
-    "masks",
-    "coco",
-    "label-video",
-)  # as ifseg_rt.sinks.choice has them; --help loads no sinks
 
 _SIZE = re.compile(r"(\d{1,9})(?:\s*[xX]\s*(\d{1,9}))?")
 _BATCH = re.compile(r"(\d{1,9})(?:\.\.(\d{1,9}))?")

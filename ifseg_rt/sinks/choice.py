@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ifseg_rt.errors import UsageError
+from ifseg_rt.options import KINDS
 from ifseg_rt.sinks.base import Sink
 from ifseg_rt.sinks.pictures import LabelsSink, OverlaySink
 from ifseg_rt.sinks.placing.files import Place
@@ -14,7 +15,6 @@ from ifseg_rt.sinks.together import Together
 from ifseg_rt.sources.base import Source
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi")
-KINDS = ("overlay", "labels", "masks", "coco", "label-video")
 _USUAL = {True: ("overlay", "labels"), False: ("overlay",)}  # by whether it is one picture
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ifseg_rt.options import KINDS
 from ifseg_rt.sinks.base import Sink, SinkError
-from ifseg_rt.sinks.choice import KINDS, Wanted, check_kinds, endings_of, sink_for
+from ifseg_rt.sinks.choice import Wanted, check_kinds, endings_of, sink_for
 from ifseg_rt.sinks.jsonl import JsonLinesFile
 from ifseg_rt.sinks.placing.files import Place, in_words
 from ifseg_rt.sinks.placing.folder import OutputFolder
